@@ -1,0 +1,4 @@
+// Command sbx runs programs in rootless sandboxes described by TOML profiles.
+package main
+
+func main() {}
