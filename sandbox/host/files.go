@@ -1,0 +1,90 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// OS is the real file system.
+type OS struct{}
+
+// Resolve implements Files. It opens with O_PATH, so that no permission on the
+// file itself is needed and nothing is set off by opening it.
+func (OS) Resolve(path, beneath string) (Entry, error) {
+	if beneath == "" {
+		return describe(unix.AT_FDCWD, path, unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS}, path)
+	}
+	rel, ok := strings.CutPrefix(path, strings.TrimSuffix(beneath, "/")+"/")
+	if !ok && path != beneath {
+		return Entry{}, fmt.Errorf("%s is not below %s", path, beneath)
+	}
+	if path == beneath {
+		rel = "."
+	}
+	dir, err := unix.Openat2(unix.AT_FDCWD, beneath, &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS})
+	if err != nil {
+		return Entry{}, &os.PathError{Op: "open", Path: beneath, Err: err}
+	}
+	defer unix.Close(dir)
+	e, err := describe(dir, rel, unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}, path)
+	if errors.Is(err, unix.EXDEV) {
+		return Entry{}, fmt.Errorf("%s leads out of %s by a symbolic link", path, beneath)
+	}
+	return e, err
+}
+
+// describe opens path and says where it ended up. EAGAIN means that a rename
+// raced with the look-up (openat2(2)); it is tried again a few times.
+func describe(dir int, path string, how unix.OpenHow, shown string) (Entry, error) {
+	fd, err := unix.Openat2(dir, path, &how)
+	for try := 0; errors.Is(err, unix.EAGAIN) && try < 64; try++ {
+		fd, err = unix.Openat2(dir, path, &how)
+	}
+	if err != nil {
+		return Entry{}, &os.PathError{Op: "open", Path: shown, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return Entry{}, &os.PathError{Op: "stat", Path: shown, Err: err}
+	}
+	var buf [unix.PathMax]byte
+	n, err := unix.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd), buf[:])
+	if err != nil {
+		return Entry{}, &os.PathError{Op: "readlink", Path: shown, Err: err}
+	}
+	return entry(string(buf[:n]), &st), nil
+}
+
+func entry(path string, st *unix.Stat_t) Entry {
+	return Entry{Path: path, IsDir: st.Mode&unix.S_IFMT == unix.S_IFDIR, Mode: st.Mode, UID: st.Uid, Links: uint64(st.Nlink)}
+}
+
+// Lstat implements Files.
+func (OS) Lstat(path string) (Entry, error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return Entry{}, &os.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	return entry(path, &st), nil
+}
+
+// Link implements Files.
+func (OS) Link(path string) (string, error) { return os.Readlink(path) }
+
+// Names implements Files.
+func (OS) Names(dir string) ([]string, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	slices.Sort(names)
+	return names, err
+}

@@ -1,0 +1,186 @@
+// Package host finds out what this host, its kernel and this session allow. It
+// is the only package that asks; everything that decides takes its Facts.
+package host
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/userns"
+)
+
+// Facts is what a Plan is resolved against.
+type Facts struct {
+	UID, GID uint32
+	User     string // login name; the uid's digits when it has none
+	Known    bool   // User has a line in /etc/passwd
+	Home     string // free of symbolic links
+	Groups   []uint32
+	Cwd      string // free of symbolic links; "" when it is gone
+	Host     string // host name
+	Environ  []string
+	Stdio    [3]Stdio
+	Exe      string // the running binary, "" when unknown
+	Files    Files
+
+	// SubUIDs and the rest are found only when a range of ids is asked for.
+	SubUIDs, SubGIDs     userns.Range
+	NewUIDMap, NewGIDMap string
+	RangeErr             error // why there is no range
+}
+
+// Stdio is what one of the standard descriptors is.
+type Stdio struct {
+	Terminal, Directory bool
+}
+
+// Entry is a file as Files found it.
+type Entry struct {
+	Path  string // where it really is, free of symbolic links
+	IsDir bool
+	Mode  uint32 // st_mode
+	UID   uint32
+	Links uint64 // hard links
+}
+
+// Type is the file type bits of Mode, see inode(7).
+func (e Entry) Type() uint32 { return e.Mode & unix.S_IFMT }
+
+// Files is the read-only view of the host's files that deciding needs.
+type Files interface {
+	// Resolve finds path through all symbolic links. With beneath not "", no
+	// link may lead out of that directory (openat2(2), RESOLVE_BENEATH): path
+	// lies where somebody untrusted may have placed links.
+	Resolve(path, beneath string) (Entry, error)
+	// Lstat is path itself, a link not followed; Link is a link's text.
+	Lstat(path string) (Entry, error)
+	Link(path string) (string, error)
+	// Names lists a directory, sorted.
+	Names(dir string) ([]string, error)
+}
+
+// Probe collects the facts. wantRange asks for subordinate ids as well, which
+// costs reading two more files.
+func Probe(wantRange bool) (Facts, error) {
+	f := Facts{
+		UID: uint32(unix.Getuid()), GID: uint32(unix.Getgid()),
+		Environ: os.Environ(), Files: OS{},
+	}
+	var err error
+	if f.User, f.Home, f.Known, err = account(f.UID); err != nil {
+		return f, err
+	}
+	if h := os.Getenv("HOME"); strings.HasPrefix(h, "/") {
+		f.Home = h
+	}
+	if f.Home == "" {
+		f.Home = "/"
+	}
+	if e, err := f.Files.Resolve(f.Home, ""); err == nil {
+		f.Home = e.Path
+	}
+	if e, err := f.Files.Resolve(".", ""); err == nil && strings.HasPrefix(e.Path, "/") {
+		f.Cwd = strings.TrimSuffix(e.Path, " (deleted)")
+		if _, err := f.Files.Lstat(f.Cwd); err != nil {
+			f.Cwd = ""
+		}
+	}
+	groups, err := unix.Getgroups()
+	if err != nil {
+		return f, fmt.Errorf("reading supplementary groups: %w", err)
+	}
+	for _, g := range groups {
+		f.Groups = append(f.Groups, uint32(g))
+	}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err == nil {
+		f.Host = unix.ByteSliceToString(u.Nodename[:])
+	}
+	for i := range f.Stdio {
+		f.Stdio[i] = stdio(i)
+	}
+	if exe, err := os.Readlink("/proc/self/exe"); err == nil {
+		f.Exe = exe
+	}
+	if wantRange {
+		f.findRange()
+	}
+	return f, nil
+}
+
+func stdio(fd int) (s Stdio) {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return s
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		s.Directory = true
+	case unix.S_IFCHR:
+		_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		s.Terminal = err == nil
+	}
+	return s
+}
+
+// account reads uid's name and home from /etc/passwd. Accounts that live
+// elsewhere (LDAP, NIS) have no line; then the name comes from USER.
+func account(uid uint32) (name, home string, known bool, err error) {
+	f, err := os.Open("/etc/passwd")
+	if err == nil {
+		defer f.Close()
+		s := bufio.NewScanner(f)
+		id := ":" + strconv.FormatUint(uint64(uid), 10) + ":"
+		for s.Scan() {
+			if !strings.Contains(s.Text(), id) {
+				continue
+			}
+			col := strings.Split(s.Text(), ":")
+			if len(col) >= 6 && col[2] == id[1:len(id)-1] {
+				return col[0], col[5], true, nil
+			}
+		}
+		if err := s.Err(); err != nil {
+			return "", "", false, fmt.Errorf("reading /etc/passwd: %w", err)
+		}
+	} else if !errors.Is(err, unix.ENOENT) {
+		return "", "", false, err
+	}
+	name = os.Getenv("USER")
+	if name == "" || strings.ContainsAny(name, ":\n/") {
+		name = strconv.FormatUint(uint64(uid), 10)
+	}
+	return name, "", false, nil
+}
+
+func (f *Facts) findRange() {
+	fail := func(err error) { f.RangeErr = errors.Join(f.RangeErr, err) }
+	var err error
+	if f.NewUIDMap, err = userns.FindHelper("newuidmap"); err != nil {
+		fail(err)
+	}
+	if f.NewGIDMap, err = userns.FindHelper("newgidmap"); err != nil {
+		fail(err)
+	}
+	for _, s := range []struct {
+		file string
+		into *userns.Range
+	}{{"/etc/subuid", &f.SubUIDs}, {"/etc/subgid", &f.SubGIDs}} {
+		grants, err := userns.Grants(s.file, f.User, f.UID)
+		if err != nil {
+			fail(err)
+			continue
+		}
+		r, ok := userns.Largest(grants)
+		if !ok {
+			fail(fmt.Errorf("%s has no line for %s; an administrator can add one, such as %s:100000:65536", s.file, f.User, f.User))
+		}
+		*s.into = r
+	}
+}

@@ -1,0 +1,225 @@
+package program
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox"
+)
+
+// Compile turns a Plan into the Program that builds it. It does not look at
+// the host; the same Plan always gives the same Program.
+//
+// The order is that of docs/ARCHITECTURE.md. In short: tie the child's life to
+// its starter, write the id maps, build the file tree while it has the rights
+// to, take away every right, then become the command.
+//
+// Precondition: p.Validate() is nil.
+func Compile(p *sandbox.Plan) (*Program, error) {
+	b := &builder{}
+	b.p.Ops = make([]Op, 0, 256)
+	b.p.Data = make([]byte, 0, 8192)
+	b.p.Steps = make([]Step, 0, 64)
+	b.p.CloneFlags = cloneFlags(p)
+
+	b.life()
+	b.outerIDs(p)
+	b.keyring(p)
+	b.network(p)
+	users := b.openUserLimits(p)
+	b.tree(p)
+	b.userLimits(p, users)
+	b.hostname(p)
+	b.processLimits(p)
+	mapper := b.innerUserNS(p)
+	b.dropPrivileges(p)
+	b.terminal(p)
+	b.fork(p)
+	b.mapper(p, mapper)
+	return b.program()
+}
+
+func cloneFlags(p *sandbox.Plan) uint64 {
+	flags := uint64(unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID)
+	for _, ns := range []struct {
+		own  bool
+		flag uint64
+	}{
+		{p.Namespaces.IPC, unix.CLONE_NEWIPC},
+		{p.Namespaces.UTS, unix.CLONE_NEWUTS},
+		{p.Namespaces.Cgroup, unix.CLONE_NEWCGROUP},
+		{p.Namespaces.Net, unix.CLONE_NEWNET},
+	} {
+		if ns.own {
+			flags |= ns.flag
+		}
+	}
+	return flags
+}
+
+// life ties PID 1 to the thread that started it. The signal alone would miss a
+// starter that was gone before it was asked for; the poll sees that one, since
+// a pipe without a reader reports an error at once.
+func (b *builder) life() {
+	b.step("die with the process that started the sandbox", "", "")
+	b.call(unix.SYS_PRCTL, c(unix.PR_SET_PDEATHSIG), c(uint64(unix.SIGKILL)))
+	b.call(unix.SYS_CLOSE, slot(SlotStatusRead))
+	b.starterLives()
+	b.call(unix.SYS_PRCTL, c(unix.PR_SET_NAME), b.str("sbx-init"))
+	// What the starter was called with is not the sandbox's to read: the
+	// strings lie on the stack that this process has a copy of.
+	zero := b.call(unix.SYS_OPENAT, atCWD, b.str("/dev/zero"), c(unix.O_RDONLY|unix.O_CLOEXEC), c(0))
+	b.call(unix.SYS_READ, res(zero), slot(SlotArgs), slot(SlotArgsLen))
+	b.call(unix.SYS_CLOSE, res(zero))
+	b.null = b.call(unix.SYS_OPENAT, atCWD, b.str("/dev/null"), c(unix.O_RDWR|unix.O_CLOEXEC), c(0))
+	b.call(unix.SYS_UMASK, c(0)) // modes below are meant as they stand
+}
+
+func (b *builder) starterLives() {
+	// struct pollfd: fd and events; the fd is put in when it is known.
+	fd := b.space(8)
+	b.op(Op{Nr: OpStore}, addr(fd), slot(SlotStatus))
+	timeout := b.words(0, 0)
+	b.op(Op{Nr: unix.SYS_PPOLL, Opt: Zero}, addr(fd), c(1), addr(timeout), c(0), c(8))
+}
+
+// write puts text into the file at path, relative to dir, in one write(2), as
+// files of /proc want it.
+func (b *builder) write(dir Arg, path, text string) {
+	f := b.call(unix.SYS_OPENAT, dir, b.str(path), c(unix.O_WRONLY|unix.O_CLOEXEC), c(0))
+	b.call(unix.SYS_WRITE, res(f), b.str(text), ci(len(text)))
+	b.call(unix.SYS_CLOSE, res(f))
+}
+
+// procSelf is a descriptor of this process's directory in the host's /proc. It
+// goes on working whatever becomes of /proc.
+func (b *builder) procSelf() Arg { return res(b.self) }
+
+func (b *builder) outerIDs(p *sandbox.Plan) {
+	ids := p.IDs
+	b.step(fmt.Sprintf("map ids of the outer user namespace: uid %s, gid %s", mapText(ids.OuterUIDs.String()), mapText(ids.OuterGIDs.String())), "", ids.From)
+	b.self = b.call(unix.SYS_OPENAT, atCWD, b.str("/proc/self"), c(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC), c(0))
+	if ids.Mode == "range" {
+		// The starter runs newuidmap and newgidmap and then closes its end.
+		b.p.Steps[len(b.p.Steps)-1].Doc = "wait for newuidmap and newgidmap to map " + mapText(ids.OuterUIDs.String())
+		b.call(unix.SYS_CLOSE, slot(SlotSyncWrite))
+		one := b.space(8)
+		b.op(Op{Nr: unix.SYS_READ}, slot(SlotSync), addr(one), c(1))
+		b.op(Op{Nr: OpExpect}, addr(one), c(0xff), c(1), c(uint64(unix.ECANCELED)))
+		b.step("leave the caller's supplementary groups", "", "")
+		gid := b.words(uint64(p.IDs.GID))
+		b.call(unix.SYS_SETGROUPS, c(1), addr(gid))
+		return
+	}
+	b.write(b.procSelf(), "setgroups", "deny")
+	b.write(b.procSelf(), "uid_map", ids.OuterUIDs.String())
+	b.write(b.procSelf(), "gid_map", ids.OuterGIDs.String())
+}
+
+func mapText(m string) string { return strings.ReplaceAll(m, "\n", ", ") }
+
+func (b *builder) keyring(p *sandbox.Plan) {
+	if !p.Security.Keyring {
+		return
+	}
+	b.step("join a new session keyring", "", "")
+	const joinSessionKeyring = 1 // KEYCTL_JOIN_SESSION_KEYRING, keyctl(2)
+	b.op(Op{Nr: unix.SYS_KEYCTL, Tolerate: unix.ENOSYS}, c(joinSessionKeyring), c(0))
+}
+
+// openUserLimits takes hold of the host's /proc/sys/user, for userLimits.
+func (b *builder) openUserLimits(p *sandbox.Plan) int {
+	if len(p.UCounts) == 0 {
+		return -1
+	}
+	const dir = "/proc/sys/user"
+	b.step("take hold of "+dir, dir, "")
+	return b.call(unix.SYS_OPENAT, atCWD, b.str(dir), c(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC), c(0))
+}
+
+// userLimits bounds what the sandbox as a whole may take of the host user's
+// countable things. /proc/sys/user shows and sets the limits of the user
+// namespace of the process that opens it, the outer one here. It comes after
+// the tree, since each detached mount counts as a mount namespace.
+func (b *builder) userLimits(p *sandbox.Plan, dir int) {
+	for _, l := range p.UCounts {
+		b.step(fmt.Sprintf("limit the sandbox to %s = %d", l.Name, l.Value), "/proc/sys/user/"+l.Name, l.From)
+		b.write(res(dir), l.Name, fmt.Sprint(l.Value))
+	}
+}
+
+func (b *builder) network(p *sandbox.Plan) {
+	if !p.Namespaces.Net {
+		return
+	}
+	b.step("bring up the loopback interface", "lo", "")
+	// struct ifreq with ifr_name and ifr_flags, netdevice(7).
+	ifr := make([]byte, 40)
+	copy(ifr, "lo")
+	ifr[16] = unix.IFF_UP
+	s := b.call(unix.SYS_SOCKET, c(unix.AF_INET), c(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC), c(0))
+	b.call(unix.SYS_IOCTL, res(s), c(unix.SIOCSIFFLAGS), addr(b.bytes(ifr)))
+	b.call(unix.SYS_CLOSE, res(s))
+}
+
+func (b *builder) hostname(p *sandbox.Plan) {
+	if !p.Namespaces.UTS {
+		return
+	}
+	b.step("set the host name to "+p.Hostname, "", "process.hostname")
+	b.call(unix.SYS_SETHOSTNAME, b.str(p.Hostname), ci(len(p.Hostname)))
+}
+
+func (b *builder) processLimits(p *sandbox.Plan) {
+	pr := &p.Process
+	if pr.OOMScoreAdj != 0 {
+		b.step(fmt.Sprintf("set oom_score_adj to %d", pr.OOMScoreAdj), "/proc/self/oom_score_adj", "process.oom_score_adj")
+		b.write(b.procSelf(), "oom_score_adj", fmt.Sprint(pr.OOMScoreAdj))
+	}
+	if pr.Nice != 0 {
+		b.step(fmt.Sprintf("set the nice value to %d", pr.Nice), "", "process.nice")
+		b.call(unix.SYS_SETPRIORITY, c(unix.PRIO_PROCESS), c(0), ci(pr.Nice))
+	}
+	for _, l := range p.Limits {
+		if l.Resource == unix.RLIMIT_NPROC { // inherited as the inner namespace's bound
+			b.limit(l)
+		}
+	}
+	if p.Namespaces.Time {
+		b.step("enter a time namespace", "", "namespaces.time")
+		b.call(unix.SYS_UNSHARE, c(unix.CLONE_NEWTIME))
+		b.write(b.procSelf(), "timens_offsets",
+			offset("monotonic", p.Namespaces.Monotonic)+offset("boottime", p.Namespaces.Boottime))
+	}
+}
+
+// offset is a line of timens_offsets: seconds of either sign and nanoseconds
+// from 0 to 999999999, see time_namespaces(7).
+func offset(clock string, d time.Duration) string {
+	sec, nano := int64(d/time.Second), int64(d%time.Second)
+	if nano < 0 {
+		sec, nano = sec-1, nano+int64(time.Second)
+	}
+	return fmt.Sprintf("%s %d %d\n", clock, sec, nano)
+}
+
+func (b *builder) limit(l sandbox.Limit) {
+	b.step(fmt.Sprintf("limit %s to %s", l.Name, limitText(l)), "", l.From)
+	b.call(unix.SYS_PRLIMIT64, c(0), ci(l.Resource), addr(b.words(l.Soft, l.Hard)), c(0))
+}
+
+func limitText(l sandbox.Limit) string {
+	text := func(v uint64) string {
+		if v == unix.RLIM_INFINITY {
+			return "unlimited"
+		}
+		return fmt.Sprint(v)
+	}
+	if l.Soft == l.Hard {
+		return text(l.Soft)
+	}
+	return text(l.Soft) + " (soft), " + text(l.Hard) + " (hard)"
+}

@@ -1,0 +1,105 @@
+package program
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// The block's layout, in bytes. It must agree with the assembly of
+// sandbox/run/internal/child.
+const (
+	// Header fields.
+	HeadAllSignals = 0  // a full signal mask
+	HeadOldSignals = 8  // the mask of the starting thread, to be restored
+	HeadReport     = 16 // descriptor that failures are written to
+	HeadMessage    = 24 // a failure: offset of the operation, then errno, 4 bytes each
+	HeadKept       = 32 // errno kept by Search
+	HeadStatus     = 40 // a wait status
+	HeadSiginfo    = 48 // a siginfo_t of 128 bytes
+	headSize       = 176
+
+	// Operation fields.
+	opNr       = 0  // int32
+	opFlags    = 4  // uint32: Opt in the low byte, then the kinds of the arguments
+	opJump     = 8  // int32: offset from the block's start
+	opTolerate = 12 // int32
+	opArgs     = 16 // six words
+	opResult   = 64 // word
+	opSize     = 72
+
+	// An argument i is loaded from the block when bit loadShift+i is set, and
+	// is an address in it when bit baseShift+i is.
+	loadShift = 8
+	baseShift = 16
+)
+
+// Relocate adds the data section's offset to the addresses that a Relocate
+// table holds; see vector.
+func putWord(b []byte, v uint64) { binary.LittleEndian.PutUint64(b, v) }
+
+// Encode lays the Program out as one block for the given slots. The block is
+// written to while it runs.
+func (p *Program) Encode(slots Slots) ([]byte, error) {
+	data := headSize + opSize*len(p.Ops)
+	block := make([]byte, data+len(p.Data))
+	copy(block[data:], p.Data)
+	putWord(block[HeadAllSignals:], ^uint64(0))
+	putWord(block[HeadReport:], slots[SlotReport])
+	for i := range p.Ops {
+		if err := p.encodeOp(block[headSize+opSize*i:], i, uint64(data), slots); err != nil {
+			return nil, err
+		}
+		if p.Ops[i].Nr == OpRelocate {
+			shiftTable(block[uint64(data)+p.Ops[i].Args[0].Value:], int(p.Ops[i].Args[1].Value), uint64(data))
+		}
+	}
+	return block, nil
+}
+
+func (p *Program) encodeOp(out []byte, index int, data uint64, slots Slots) error {
+	op := &p.Ops[index]
+	flags := uint32(op.Opt)
+	for i, a := range op.Args {
+		v := a.Value
+		switch a.Kind {
+		case Const:
+		case Slot:
+			v = slots[a.Value]
+		case Addr:
+			v += data
+			flags |= 1 << (baseShift + i)
+		case Head:
+			flags |= 1 << (baseShift + i)
+		case Word:
+			v += data
+			flags |= 1 << (loadShift + i)
+		case Result:
+			if int(v) >= index {
+				return fmt.Errorf("operation %d uses the result of operation %d, which runs later", index, v)
+			}
+			v = headSize + opSize*v + opResult
+			flags |= 1 << (loadShift + i)
+		}
+		putWord(out[opArgs+8*i:], v)
+	}
+	binary.LittleEndian.PutUint32(out[opNr:], uint32(int32(op.Nr)))
+	binary.LittleEndian.PutUint32(out[opFlags:], flags)
+	binary.LittleEndian.PutUint32(out[opJump:], uint32(headSize+opSize*op.Jump))
+	binary.LittleEndian.PutUint32(out[opTolerate:], uint32(op.Tolerate))
+	return nil
+}
+
+// shiftTable turns data offsets into block offsets.
+func shiftTable(t []byte, n int, by uint64) {
+	for i := range n {
+		w := t[8*i:]
+		putWord(w, binary.LittleEndian.Uint64(w)+by)
+	}
+}
+
+// OpIndex is the index of the operation at a block offset, as a failure
+// reports it.
+func OpIndex(offset uint32) int { return (int(offset) - headSize) / opSize }
+
+// FirstOp is the offset of the first operation.
+const FirstOp = headSize

@@ -1,0 +1,230 @@
+package program
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox"
+)
+
+// innerUserNS enters the second user namespace, the one that owns nothing. The
+// one-line map needs no help; a larger one takes a process that stayed in the
+// outer namespace. It returns the operation that forks it, -1 for none.
+func (b *builder) innerUserNS(p *sandbox.Plan) (mapper int) {
+	ids := p.IDs
+	uids, gids := ids.InnerUIDs.String(), ids.InnerGIDs.String()
+	mapper = -1
+	if ids.Mode == "range" {
+		b.step("start the mapper, which stays in the outer user namespace", "", "")
+		mapper = b.op(Op{Nr: unix.SYS_CLONE, Opt: Fork}, c(uint64(unix.SIGCHLD)))
+	}
+	b.step(fmt.Sprintf("enter the inner user namespace: uid %s, gid %s", mapText(uids), mapText(gids)), "", ids.From)
+	b.call(unix.SYS_UNSHARE, c(unix.CLONE_NEWUSER))
+	if mapper >= 0 {
+		b.call(unix.SYS_WRITE, slot(SlotMapWrite), b.str("\x01"), c(1))
+		status := b.space(8)
+		b.call(unix.SYS_WAIT4, res(mapper), addr(status), c(0), c(0))
+		b.op(Op{Nr: OpExpect}, addr(status), c(0xffffffff), c(0), c(uint64(unix.ECANCELED)))
+	} else {
+		b.write(b.procSelf(), "setgroups", "deny")
+		b.write(b.procSelf(), "uid_map", uids)
+		b.write(b.procSelf(), "gid_map", gids)
+	}
+	// Changed credentials may clear it (PR_SET_PDEATHSIG(2const)).
+	b.step("die with the starter, still", "", "")
+	b.call(unix.SYS_PRCTL, c(unix.PR_SET_PDEATHSIG), c(uint64(unix.SIGKILL)))
+	b.starterLives()
+	return mapper
+}
+
+// mapper is the process that writes the inner id maps of a range. Only a
+// process of the outer namespace with CAP_SETUID there may
+// (user_namespaces(7), "Defining user and group ID mappings").
+func (b *builder) mapper(p *sandbox.Plan, fork int) {
+	if fork < 0 {
+		return
+	}
+	b.who = Mapper
+	b.land(fork)
+	b.step("wait for init to be in the inner user namespace", "", "")
+	b.call(unix.SYS_CLOSE, slot(SlotMapWrite))
+	one := b.space(8)
+	b.call(unix.SYS_READ, slot(SlotMapRead), addr(one), c(1))
+	b.op(Op{Nr: OpExpect}, addr(one), c(0xff), c(1), c(uint64(unix.ECANCELED)))
+	b.step("map the ids of the inner user namespace", "", p.IDs.From)
+	b.write(b.procSelf(), "uid_map", p.IDs.InnerUIDs.String())
+	b.write(b.procSelf(), "gid_map", p.IDs.InnerGIDs.String())
+	b.op(Op{Nr: OpExit}, c(0))
+}
+
+// Securebits, see capabilities(7), "The securebits flags": each with its lock.
+const (
+	noRoot       = 1<<0 | 1<<1 // uid 0 has no capabilities of its own
+	noSetuidFix  = 1<<2 | 1<<3 // changes of uid leave capabilities alone
+	keepCapsLock = 1 << 5      // keeping them over a change of uid stays off
+	noAmbient    = 1<<6 | 1<<7 // nothing can be made ambient
+)
+
+// dropPrivileges takes away everything the command is not to have. It comes
+// after all that needs rights, and in this order: the bounding set and the
+// securebits need CAP_SETPCAP, which capset takes away.
+func (b *builder) dropPrivileges(p *sandbox.Plan) {
+	keep := map[sandbox.Capability]bool{}
+	var mask [2]uint32
+	for _, k := range p.Security.Keep {
+		keep[k] = true
+		mask[k/32] |= 1 << (k % 32)
+	}
+	b.step("empty the capability bounding set"+keepText(p), "", "")
+	drops := []int{}
+	for i := sandbox.Capability(0); i <= sandbox.LastCapability; i++ {
+		if !keep[i] {
+			drops = append(drops, b.op(Op{Nr: unix.SYS_PRCTL, Tolerate: unix.EINVAL, Opt: Skip}, c(unix.PR_CAPBSET_DROP), ci(int(i))))
+		}
+	}
+	for _, d := range drops { // the kernel has no higher ones than the first it refuses
+		b.land(d)
+	}
+	bits := noRoot | noSetuidFix | keepCapsLock | noAmbient
+	if len(keep) > 0 {
+		bits = noAmbient
+	}
+	b.step("lock the securebits", "", "")
+	b.call(unix.SYS_PRCTL, c(unix.PR_SET_SECUREBITS), ci(bits))
+	b.step("drop all capabilities"+keepText(p), "", "")
+	b.capset(mask)
+	b.step("set no_new_privs", "", "")
+	b.call(unix.SYS_PRCTL, c(unix.PR_SET_NO_NEW_PRIVS), c(1), c(0), c(0), c(0))
+	// The place of Landlock, and after it of the system call filter: both need
+	// no_new_privs, and the filter comes last so that nothing above needs its
+	// leave.
+}
+
+func keepText(p *sandbox.Plan) string {
+	if len(p.Security.Keep) == 0 {
+		return ""
+	}
+	var names []string
+	for _, k := range p.Security.Keep {
+		names = append(names, k.String())
+	}
+	return " but " + strings.Join(names, ", ") + " in the inner user namespace"
+}
+
+// capset sets the permitted and effective sets to mask and empties the
+// inheritable one (capset(2), version 3).
+func (b *builder) capset(mask [2]uint32) {
+	header := b.words(unix.LINUX_CAPABILITY_VERSION_3)
+	lo, hi := uint64(mask[0]), uint64(mask[1])
+	// struct __user_cap_data_struct[2]: effective, permitted, inheritable.
+	data := b.words(lo|lo<<32, hi<<32, hi)
+	b.call(unix.SYS_CAPSET, addr(header), addr(data))
+}
+
+// terminal opens a terminal on the sandbox's own devpts and hands its
+// controlling side out to the starter.
+func (b *builder) terminal(p *sandbox.Plan) {
+	if p.Process.Terminal == [3]bool{} {
+		return
+	}
+	b.step("open an own terminal", "/dev/pts/ptmx", "process.tty")
+	m := b.call(unix.SYS_OPENAT, atCWD, b.str("/dev/pts/ptmx"), c(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC), c(0))
+	b.call(unix.SYS_IOCTL, res(m), c(unix.TIOCSPTLCK), addr(b.space(8)))
+	b.tty = b.call(unix.SYS_IOCTL, res(m), c(unix.TIOCGPTPEER), c(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC))
+
+	b.step("hand its controlling side to the starter", "/dev/pts/ptmx", "process.tty")
+	// cmsg(3): length, level and type, the descriptor.
+	cmsg := b.words(20, uint64(unix.SOL_SOCKET)|uint64(unix.SCM_RIGHTS)<<32, 0)
+	b.op(Op{Nr: OpStore}, addr(cmsg+16), res(m))
+	iov := b.words(0, 1)
+	b.op(Op{Nr: OpStore}, addr(iov), b.str("t"))
+	msg := b.words(0, 0, 0, 1, 0, 24, 0) // struct msghdr
+	b.op(Op{Nr: OpStore}, addr(msg+16), addr(iov))
+	b.op(Op{Nr: OpStore}, addr(msg+32), addr(cmsg))
+	b.call(unix.SYS_SENDMSG, slot(SlotTerminal), addr(msg), c(0))
+	b.call(unix.SYS_CLOSE, res(m))
+}
+
+// groupSignals are those that a terminal sends to a whole foreground group.
+const groupSignals = 1<<unix.SIGHUP | 1<<unix.SIGINT | 1<<unix.SIGQUIT | 1<<unix.SIGTSTP | 1<<unix.SIGCONT
+
+// fork makes the command's process. PID 1 goes on as init; the new process
+// shares its memory until it executes the command, which is cheap and lets
+// nothing of the command run before PID 1 is out of reach.
+func (b *builder) fork(p *sandbox.Plan) {
+	b.step("make PID 1 unreadable for the command", "", "")
+	b.call(unix.SYS_PRCTL, c(unix.PR_SET_DUMPABLE), c(0), c(0), c(0), c(0))
+	flags := uint64(unix.CLONE_VM | unix.CLONE_VFORK)
+	if p.Namespaces.Time { // a process that shares memory stays in the old one until Linux 6.3
+		flags = 0
+	}
+	b.step("start the command's process", "", "")
+	child := b.op(Op{Nr: unix.SYS_CLONE, Opt: Fork}, c(flags|uint64(unix.SIGCHLD)))
+
+	b.step("let go of everything but the status pipe; reap, and pass signals on, until the command is done", "", "")
+	b.capset([2]uint32{})
+	for fd := range uint64(3) {
+		b.call(unix.SYS_DUP3, res(b.null), c(fd), c(0))
+	}
+	// Descriptor 3 may be the status pipe itself, which dup3(2) would refuse.
+	b.op(Op{Nr: unix.SYS_DUP3, Tolerate: unix.EINVAL}, slot(SlotStatus), c(3), c(unix.O_CLOEXEC))
+	b.call(unix.SYS_CLOSE_RANGE, c(4), c(^uint64(0)>>32), c(0))
+	b.op(Op{Nr: OpInit}, res(child), c(3), c(groupSignals))
+
+	b.who = Payload
+	b.land(child)
+	b.payload(p)
+}
+
+func (b *builder) payload(p *sandbox.Plan) {
+	pr := &p.Process
+	b.step("begin a session", "", "")
+	b.call(unix.SYS_SETSID)
+	controlling := false
+	for fd := range 3 {
+		switch {
+		case pr.Terminal[fd]:
+			if !controlling {
+				b.step("make the terminal the session's", "/dev/pts/0", "process.tty")
+				b.call(unix.SYS_IOCTL, res(b.tty), c(unix.TIOCSCTTY), c(0))
+				controlling = true
+			}
+			b.call(unix.SYS_DUP3, res(b.tty), ci(fd), c(0))
+		case pr.Pipe[fd]:
+			b.step("put a pipe in place of the caller's terminal", "", "process.tty")
+			b.call(unix.SYS_DUP3, slot(SlotStdin+fd), ci(fd), c(0))
+		}
+	}
+	for _, l := range p.Limits {
+		if l.Resource != unix.RLIMIT_NPROC {
+			b.limit(l)
+		}
+	}
+	b.step("change to "+pr.Dir, pr.Dir, "process.working_dir")
+	b.call(unix.SYS_CHDIR, b.str(pr.Dir))
+	b.step("check that "+pr.Dir+" is inside", pr.Dir, "process.working_dir")
+	cwd := b.space(unix.PathMax)
+	b.call(unix.SYS_GETCWD, addr(cwd), c(unix.PathMax))
+	// The kernel says "(unreachable)" of a directory outside (getcwd(3)).
+	b.op(Op{Nr: OpExpect}, addr(cwd), c(0xff), c('/'), c(uint64(unix.EXDEV)))
+	b.call(unix.SYS_UMASK, c(uint64(pr.Umask)))
+
+	b.step("close every other descriptor when the command starts", "", "")
+	b.call(unix.SYS_CLOSE_RANGE, c(3), c(^uint64(0)>>32), c(unix.CLOSE_RANGE_CLOEXEC))
+	argv, envp := b.vector(pr.Argv), b.vector(pr.Env)
+	b.call(unix.SYS_RT_SIGPROCMASK, c(unix.SIG_SETMASK), head(HeadOldSignals), c(0), c(8))
+
+	name := pr.Argv[0]
+	b.step("execute "+name, name, "process.command")
+	b.p.Exec = len(b.p.Steps) - 1
+	if strings.Contains(name, "/") {
+		b.call(unix.SYS_EXECVE, b.str(name), argv, envp)
+		return
+	}
+	for _, dir := range pr.Lookup {
+		b.op(Op{Nr: unix.SYS_EXECVE, Opt: Search}, b.str(dir+"/"+name), argv, envp)
+	}
+	b.op(Op{Nr: OpFail})
+}

@@ -1,0 +1,409 @@
+package program
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox"
+)
+
+// The tree is built while the new root is the working directory and the host's
+// tree is still at "/": relative paths are the sandbox's, absolute ones the
+// host's. Both stop at symbolic links, so that nobody who can write below a
+// path can lead it elsewhere.
+
+const noLinks = unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS
+
+func (b *builder) tree(p *sandbox.Plan) {
+	b.made = map[string]bool{".": true}
+	b.cloneDevices(p)
+	root := -1
+	if p.Root.InPlace {
+		b.hostRoot(p)
+	} else {
+		root = b.newRoot(p)
+	}
+	b.dev(p)
+	b.proc(p)
+	for _, m := range p.Mounts {
+		b.mount(m)
+	}
+	if p.Root.InPlace {
+		return
+	}
+	b.step("make this tree the root and let go of the host's", "/", "")
+	b.call(unix.SYS_PIVOT_ROOT, b.str("."), b.str("."))
+	b.call(unix.SYS_UMOUNT2, b.str("."), c(unix.MNT_DETACH))
+	b.call(unix.SYS_CHDIR, b.str("/"))
+	if p.Root.ReadOnly {
+		b.step("make the root read-only", "/", p.Root.From)
+		b.setattr(res(root), "", unix.AT_EMPTY_PATH, unix.MOUNT_ATTR_RDONLY, 0)
+	}
+}
+
+// cloneDevices takes hold of the host's device nodes before anything covers or
+// restricts them.
+func (b *builder) cloneDevices(p *sandbox.Plan) {
+	if !p.Pseudo.Dev {
+		return
+	}
+	for _, d := range p.Pseudo.Devices {
+		b.step("take hold of /dev/"+d, "/dev/"+d, "")
+		b.devs = append(b.devs, b.call(unix.SYS_OPEN_TREE, atCWD, b.str("/dev/"+d),
+			c(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)))
+	}
+}
+
+func (b *builder) hostRoot(p *sandbox.Plan) {
+	attr := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
+	doc := "keep the host's tree, private to this namespace, without setuid programs and devices"
+	if p.Root.ReadOnly {
+		attr |= unix.MOUNT_ATTR_RDONLY
+		doc += ", read-only"
+	}
+	b.step(doc, "/", p.Root.From)
+	b.setattr(atCWD, "/", unix.AT_RECURSIVE, attr, unix.MS_PRIVATE)
+	if p.Root.ReadOnly {
+		// Id maps and limits are still to be written through the host's /proc,
+		// which the sandbox's own is about to cover.
+		clear := b.words(0, unix.MOUNT_ATTR_RDONLY, 0, 0)
+		b.call(unix.SYS_MOUNT_SETATTR, atCWD, b.str("/proc"), c(0), addr(clear), c(32))
+	}
+	b.call(unix.SYS_CHDIR, b.str("/"))
+}
+
+// newRoot mounts a tmpfs over the host's "/" and enters it. Absolute paths go
+// on meaning the host's tree, since a process's root is not what is mounted on
+// top of it.
+func (b *builder) newRoot(p *sandbox.Plan) (root int) {
+	b.step("cut the mount namespace off from the host's", "/", "")
+	b.setattr(atCWD, "/", unix.AT_RECURSIVE, 0, unix.MS_PRIVATE)
+	b.step(fmt.Sprintf("mount a tmpfs of %d bytes as the new root", p.Root.Size), "/", p.Root.From)
+	root = b.tmpfs(p.Root.Size, p.Root.Inodes, 0o755, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+	b.move(res(root), atCWD, "/")
+	b.call(unix.SYS_FCHDIR, res(root))
+	return root
+}
+
+// tmpfs makes a detached tmpfs by the new mount API (fsopen(2), Linux 5.2) and
+// returns the operation that has its descriptor.
+func (b *builder) tmpfs(size, inodes int64, mode uint32, attr uint64) int {
+	fs := b.call(unix.SYS_FSOPEN, b.str("tmpfs"), c(unix.FSOPEN_CLOEXEC))
+	set := func(key, value string) {
+		b.call(unix.SYS_FSCONFIG, res(fs), c(unix.FSCONFIG_SET_STRING), b.str(key), b.str(value), c(0))
+	}
+	set("size", fmt.Sprint(size))
+	set("nr_inodes", fmt.Sprint(inodes))
+	set("mode", fmt.Sprintf("%o", mode))
+	b.call(unix.SYS_FSCONFIG, res(fs), c(unix.FSCONFIG_CMD_CREATE), c(0), c(0), c(0))
+	m := b.call(unix.SYS_FSMOUNT, res(fs), c(unix.FSMOUNT_CLOEXEC), c(attr))
+	b.call(unix.SYS_CLOSE, res(fs))
+	return m
+}
+
+// move puts the detached tree at descriptor `tree` on path at dir.
+func (b *builder) move(tree, dir Arg, path string) int {
+	flags := uint64(unix.MOVE_MOUNT_F_EMPTY_PATH)
+	if path == "" {
+		flags |= unix.MOVE_MOUNT_T_EMPTY_PATH
+	}
+	return b.call(unix.SYS_MOVE_MOUNT, tree, b.str(""), dir, b.str(path), c(flags))
+}
+
+// setattr is mount_setattr(2) (Linux 5.12). Its attributes are added to those
+// that hold already and never taken from them.
+func (b *builder) setattr(dir Arg, path string, flags int, set, propagation uint64) int {
+	attr := b.words(set, 0, propagation, 0) // struct mount_attr
+	return b.call(unix.SYS_MOUNT_SETATTR, dir, b.str(path), ci(flags), addr(attr), c(32))
+}
+
+// open gets an O_PATH descriptor of path without following any link.
+func (b *builder) open(dir Arg, path string) int {
+	how := b.words(unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0, noLinks) // struct open_how
+	return b.call(unix.SYS_OPENAT2, dir, b.str(path), addr(how), c(24))
+}
+
+// clone makes a detached copy of the mounts at descriptor `at`.
+func (b *builder) clone(at Arg) int {
+	return b.call(unix.SYS_OPEN_TREE, at, b.str(""),
+		c(unix.AT_EMPTY_PATH|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))
+}
+
+// rel is a target relative to the new root.
+func rel(target string) string {
+	if r := strings.TrimPrefix(target, "/"); r != "" {
+		return r
+	}
+	return "."
+}
+
+// parents makes the directories above rel that are not there yet.
+func (b *builder) parents(rel string) {
+	dir := path.Dir(rel)
+	if b.made[dir] {
+		return
+	}
+	b.parents(dir)
+	b.mkdir(dir, 0o755)
+}
+
+// mkdir makes one directory. It may be there already below a directory that
+// outlives the sandbox (a persistent home).
+func (b *builder) mkdir(rel string, mode uint32) {
+	if !b.made[rel] {
+		b.op(Op{Nr: unix.SYS_MKDIRAT, Tolerate: unix.EEXIST}, atCWD, b.str(rel), c(uint64(mode)))
+		b.made[rel] = true
+	}
+}
+
+// node makes an empty file to mount on.
+func (b *builder) node(rel string) {
+	if !b.made[rel] {
+		b.op(Op{Nr: unix.SYS_MKNODAT, Tolerate: unix.EEXIST}, atCWD, b.str(rel), c(unix.S_IFREG|0o444), c(0))
+		b.made[rel] = true
+	}
+}
+
+// place is where a mount goes: a descriptor of the target, opened without
+// following links. An own target is made first.
+func (b *builder) place(m sandbox.Mount) int {
+	r := rel(m.Target)
+	if m.Own {
+		b.parents(r)
+		if m.IsDir {
+			b.mkdir(r, 0o755)
+		} else {
+			b.node(r)
+		}
+	}
+	return b.open(atCWD, r)
+}
+
+func attributes(m sandbox.Mount) uint64 {
+	attr := uint64(unix.MOUNT_ATTR_NOSUID)
+	if !m.Dev {
+		attr |= unix.MOUNT_ATTR_NODEV
+	}
+	if m.ReadOnly {
+		attr |= unix.MOUNT_ATTR_RDONLY
+	}
+	if m.NoExec {
+		attr |= unix.MOUNT_ATTR_NOEXEC
+	}
+	return attr
+}
+
+func (b *builder) mount(m sandbox.Mount) {
+	switch m.Kind {
+	case sandbox.Bind:
+		b.bind(m)
+	case sandbox.Guard:
+		b.guard(m)
+	case sandbox.Tmpfs:
+		b.step(fmt.Sprintf("mount a tmpfs of %d bytes on %s", m.Size, m.Target), m.Target, m.From)
+		t := b.tmpfs(m.Size, m.Inodes, m.Mode, attributes(m))
+		b.move(res(t), res(b.place(m)), "")
+	case sandbox.Mask:
+		b.mask(m)
+	case sandbox.Dir:
+		b.step("make the directory "+m.Target, m.Target, m.From)
+		b.parents(rel(m.Target))
+		b.mkdir(rel(m.Target), m.Mode)
+	case sandbox.Symlink:
+		b.step(fmt.Sprintf("make the link %s to %s", m.Target, m.Source), m.Target, m.From)
+		b.parents(rel(m.Target))
+		b.call(unix.SYS_SYMLINKAT, b.str(m.Source), atCWD, b.str(rel(m.Target)))
+		b.made[rel(m.Target)] = true
+	case sandbox.File:
+		b.file(m)
+	default:
+		b.errs = append(b.errs, fmt.Errorf("BUG: mount %s of kind %q", m.Target, m.Kind))
+	}
+}
+
+func (b *builder) bind(m sandbox.Mount) {
+	access := "read-write"
+	if m.ReadOnly {
+		access = "read-only"
+	}
+	doc := fmt.Sprintf("bind %s %s", m.Source, access)
+	if m.Target != m.Source {
+		doc = fmt.Sprintf("bind %s on %s %s", m.Source, m.Target, access)
+	}
+	b.step(doc, m.Source, m.From)
+	t := b.clone(res(b.open(atCWD, m.Source)))
+	b.setattr(res(t), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attributes(m), 0)
+	b.step("put it on "+m.Target, m.Target, m.From)
+	b.move(res(t), res(b.place(m)), "")
+}
+
+// guard binds what is at the target onto itself. A mount point can be neither
+// renamed nor removed, and it has attributes of its own.
+func (b *builder) guard(m sandbox.Mount) {
+	doc := "pin " + m.Target + " in its place"
+	if m.ReadOnly {
+		doc = "make " + m.Target + " read-only"
+	}
+	b.step(doc, m.Target, m.From)
+	at := b.open(atCWD, rel(m.Target))
+	t := b.clone(res(at))
+	b.setattr(res(t), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attributes(m), 0)
+	b.move(res(t), res(at), "")
+}
+
+func (b *builder) mask(m sandbox.Mount) {
+	b.step("mask "+m.Target, m.Target, m.From)
+	var t int
+	if m.IsDir {
+		t = b.tmpfs(4096, 2, 0o555, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC|unix.MOUNT_ATTR_RDONLY)
+	} else {
+		t = b.cloneNull()
+	}
+	b.move(res(t), res(b.place(m)), "")
+}
+
+// cloneNull is a read-only mount of the host's /dev/null, which reads as an
+// empty file.
+func (b *builder) cloneNull() int {
+	t := b.call(unix.SYS_OPEN_TREE, atCWD, b.str("/dev/null"), c(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))
+	b.setattr(res(t), "", unix.AT_EMPTY_PATH, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, 0)
+	return t
+}
+
+// stash is a directory of the new root that exists while files are made whose
+// place is in a host's tree, where only a mount can put them.
+const stash = ".sbx-stash"
+
+func (b *builder) file(m sandbox.Mount) {
+	b.step(fmt.Sprintf("write %d bytes to %s", len(m.Content), m.Target), m.Target, m.From)
+	r := rel(m.Target)
+	if m.Own {
+		b.parents(r)
+		b.create(r, m)
+		b.made[r] = true
+		if m.ReadOnly {
+			at := b.open(atCWD, r)
+			t := b.clone(res(at))
+			b.setattr(res(t), "", unix.AT_EMPTY_PATH, attributes(m), 0)
+			b.move(res(t), res(at), "")
+		}
+		return
+	}
+	b.mkdir(stash, 0o700)
+	tmp := stash + "/f"
+	b.create(tmp, m)
+	t := b.clone(res(b.open(atCWD, tmp)))
+	b.setattr(res(t), "", unix.AT_EMPTY_PATH, attributes(m), 0)
+	b.move(res(t), res(b.place(m)), "")
+	b.call(unix.SYS_UNLINKAT, atCWD, b.str(tmp), c(0))
+	b.call(unix.SYS_UNLINKAT, atCWD, b.str(stash), c(unix.AT_REMOVEDIR))
+	delete(b.made, stash)
+}
+
+func (b *builder) create(rel string, m sandbox.Mount) {
+	f := b.call(unix.SYS_OPENAT, atCWD, b.str(rel), c(unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC), c(uint64(m.Mode)))
+	text := b.str(m.Content)
+	// One write(2) is whole on tmpfs unless it is full; then it is short.
+	n := b.call(unix.SYS_WRITE, res(f), text, ci(len(m.Content)))
+	got := b.space(8)
+	b.op(Op{Nr: OpStore}, addr(got), res(n))
+	b.op(Op{Nr: OpExpect}, addr(got), c(^uint64(0)), ci(len(m.Content)), c(uint64(unix.ENOSPC)))
+	b.call(unix.SYS_CLOSE, res(f))
+}
+
+// dev makes the minimal /dev: the devices, links to the standard streams, own
+// terminals and own shared memory.
+func (b *builder) dev(p *sandbox.Plan) {
+	if !p.Pseudo.Dev {
+		return
+	}
+	b.step("mount a tmpfs of 64 KiB on /dev", "/dev", "root.dev")
+	b.mkdirAt(p, "dev")
+	t := b.tmpfs(64<<10, 128, 0o755, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
+	b.move(res(t), res(b.open(atCWD, "dev")), "")
+	for i, d := range p.Pseudo.Devices {
+		b.step("put /dev/"+d+" in place", "/dev/"+d, "root.dev")
+		b.node("dev/" + d)
+		b.move(res(b.devs[i]), atCWD, "dev/"+d)
+	}
+	b.step("make the links of /dev", "/dev", "root.dev")
+	for _, l := range [...][2]string{
+		{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
+		{"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},
+	} {
+		b.call(unix.SYS_SYMLINKAT, b.str(l[1]), atCWD, b.str("dev/"+l[0]))
+	}
+	b.step("mount own terminals on /dev/pts", "/dev/pts", "root.dev")
+	b.mkdir("dev/pts", 0o755)
+	opts := "newinstance,ptmxmode=0666,mode=0620"
+	if p.Pseudo.PtyGID >= 0 {
+		opts += fmt.Sprintf(",gid=%d", p.Pseudo.PtyGID)
+	}
+	b.classic("devpts", "dev/pts", unix.MS_NOSUID|unix.MS_NOEXEC, opts)
+	b.step(fmt.Sprintf("mount shared memory of %d bytes on /dev/shm", p.Pseudo.Shm), "/dev/shm", "root.shm")
+	b.mkdir("dev/shm", 0o1777)
+	b.classic("tmpfs", "dev/shm", unix.MS_NOSUID|unix.MS_NODEV,
+		fmt.Sprintf("mode=1777,size=%d,nr_inodes=%d", p.Pseudo.Shm, p.Pseudo.Shm/4096+16))
+}
+
+// mkdirAt makes a directory of the new root; the host's own root has it.
+func (b *builder) mkdirAt(p *sandbox.Plan, rel string) {
+	if !p.Root.InPlace {
+		b.mkdir(rel, 0o755)
+	}
+}
+
+// classic is mount(2), for file systems whose options hold nothing of the
+// user's.
+func (b *builder) classic(fstype, rel string, flags uint64, data string) int {
+	d := c(0)
+	if data != "" {
+		d = b.str(data)
+	}
+	name := b.str(fstype)
+	return b.call(unix.SYS_MOUNT, name, b.str(rel), name, c(flags), d)
+}
+
+func (b *builder) proc(p *sandbox.Plan) {
+	if p.Proc != sandbox.ProcNone {
+		data, doc := "", "mount own /proc"
+		if p.Proc == sandbox.ProcPid {
+			data, doc = "subset=pid", "mount own /proc, processes only"
+		}
+		b.step(doc, "/proc", "root.proc")
+		b.mkdirAt(p, "proc")
+		b.classic("proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, data)
+		for _, f := range p.Pseudo.ProcReadOnly {
+			b.procReadOnly(f)
+		}
+		for _, f := range p.Pseudo.ProcMasked {
+			b.procMask(f)
+		}
+	}
+	if p.Pseudo.Sys {
+		b.step("mount own /sys, read-only", "/sys", "root.sys")
+		b.mkdirAt(p, "sys")
+		b.classic("sysfs", "sys", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	}
+}
+
+func (b *builder) procReadOnly(f string) {
+	b.step("make /proc/"+f+" read-only", "/proc/"+f, "")
+	t := b.op(Op{Nr: unix.SYS_OPEN_TREE, Tolerate: unix.ENOENT, Opt: Skip}, atCWD, b.str("proc/"+f),
+		c(unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE|unix.OPEN_TREE_CLOEXEC))
+	b.setattr(res(t), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, 0)
+	b.move(res(t), atCWD, "proc/"+f)
+	b.land(t)
+}
+
+// procMask covers a file of /proc with the null device.
+func (b *builder) procMask(f string) {
+	b.step("mask /proc/"+f, "/proc/"+f, "")
+	at := b.op(Op{Nr: unix.SYS_OPENAT, Tolerate: unix.ENOENT, Opt: Skip}, atCWD, b.str("proc/"+f), c(unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW), c(0))
+	t := b.cloneNull()
+	b.move(res(t), res(at), "")
+	b.land(at)
+}

@@ -1,0 +1,109 @@
+package resolve
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/sbx-sandbox/sbx/sandbox"
+)
+
+// features says what holds on this host and by what, and refuses what the
+// profile requires and can't have.
+func (r *resolver) features() {
+	p, prof := r.plan, r.prof
+	add := func(name, state, by, why, from string) {
+		p.Features = append(p.Features, sandbox.Feature{Name: name, State: state, By: by, Why: why, From: from})
+	}
+	on := func(name string, own bool, by, from string) {
+		if own {
+			add(name, "enforced", by, "", from)
+		} else {
+			add(name, "off", by, "shared with the host", from)
+		}
+	}
+	add("user", "enforced", "two nested user namespaces", "", "user.map")
+	add("mounts", "enforced", "mount namespace, "+rootText(p), "", "root.source")
+	add("pid", "enforced", "PID namespace with an own init", "", "")
+	on("ipc", p.Namespaces.IPC, "IPC namespace", "namespaces.ipc")
+	on("uts", p.Namespaces.UTS, "UTS namespace", "namespaces.uts")
+	on("cgroup_namespace", p.Namespaces.Cgroup, "cgroup namespace", "namespaces.cgroup")
+	on("network", p.Namespaces.Net, "network namespace with loopback only", "network.mode")
+	add("no_new_privs", "enforced", "PR_SET_NO_NEW_PRIVS", "", "")
+	if len(p.Security.Keep) == 0 {
+		add("capabilities", "enforced", "all sets empty, securebits locked", "", "user.as")
+	} else {
+		add("capabilities", "enforced", fmt.Sprintf("%d kept in a user namespace that owns nothing", len(p.Security.Keep)), "", "user.as")
+	}
+	add("keyring", "enforced", "session keyring of its own", "", "")
+	if p.Security.NestedUserNS {
+		add("no_nested_namespaces", "off", "/proc/sys/user", "the profile allows them", "security.nested_userns")
+	} else {
+		add("no_nested_namespaces", "enforced", "/proc/sys/user/max_*_namespaces of the outer namespace", "", "security.nested_userns")
+	}
+	on("environment", true, fmt.Sprintf("allow-list, %d variables", len(p.Process.Env)), "environment.pass")
+	add("terminal", "enforced", "the caller's terminal never gets in; "+terminalText(p), "", "process.tty")
+	r.limitFeatures(add)
+	r.require(prof.Policy.Require)
+}
+
+func rootText(p *sandbox.Plan) string {
+	if p.Root.InPlace {
+		return "the host's tree in place"
+	}
+	return "a root of its own"
+}
+
+func terminalText(p *sandbox.Plan) string {
+	switch {
+	case p.Process.Terminal != [3]bool{}:
+		return "an own one stands in for it"
+	case p.Process.Pipe != [3]bool{}:
+		return "pipes stand in for it"
+	}
+	return "none is open"
+}
+
+func (r *resolver) limitFeatures(add func(name, state, by, why, from string)) {
+	for _, l := range r.plan.Limits {
+		switch l.From {
+		case "limits.memory":
+			why := "holds for each process, not for all together; that takes cgroups"
+			add("memory", "degraded", "RLIMIT_DATA", why, l.From)
+			r.note("degraded", "memory", l.From, "limits.memory %s", why)
+		case "limits.processes":
+			if r.facts.UID == 0 {
+				add("processes", "degraded", "RLIMIT_NPROC", "the kernel does not apply it to the host's root", l.From)
+				r.note("degraded", "processes", l.From, "limits.processes is not applied to the host's root by the kernel")
+			} else {
+				add("processes", "enforced", "RLIMIT_NPROC in the sandbox's user namespace", "", l.From)
+			}
+		case "limits.core":
+			add("core", "enforced", "RLIMIT_CORE", "", l.From)
+		}
+	}
+}
+
+// require refuses what `[policy] require` names and this host can't enforce.
+// "all" stands for every feature the profile asks for, as far as it can be had
+// at all: none may be missing. A feature named by itself must be enforced.
+func (r *resolver) require(list []string) {
+	for i, name := range list {
+		key := fmt.Sprintf("policy.require[%d]", i)
+		if name == "all" {
+			for _, f := range r.plan.Features {
+				if f.State == "missing" {
+					r.fail(&Error{Key: key, Msg: fmt.Sprintf("%s is required and can't be enforced: %s", f.Name, f.Why), Hint: "see sbx doctor"})
+				}
+			}
+			continue
+		}
+		at := slices.IndexFunc(r.plan.Features, func(f sandbox.Feature) bool { return f.Name == name })
+		switch {
+		case at < 0:
+			r.fail(&Error{Key: key, Msg: fmt.Sprintf("%s is required, but the profile sets nothing of the kind", name), Hint: "set it, or drop the requirement"})
+		case r.plan.Features[at].State != "enforced":
+			f := r.plan.Features[at]
+			r.fail(&Error{Key: key, Msg: fmt.Sprintf("%s is required and is %s here: %s", name, f.State, f.Why), Hint: "see sbx doctor"})
+		}
+	}
+}

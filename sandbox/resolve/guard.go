@@ -1,0 +1,201 @@
+package resolve
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox"
+	"github.com/sbx-sandbox/sbx/sandbox/host"
+)
+
+// own finds out on what each target's parent lies. On a file system of the
+// sandbox's own a missing target is made; anywhere else it must exist, since
+// nothing is ever made in a tree of the host's.
+func (r *resolver) own() {
+	ms := r.plan.Mounts
+	for i := range ms {
+		m := &ms[i]
+		cover := r.covering(path.Dir(m.Target), i)
+		m.Own = cover == nil && !r.plan.Root.InPlace || cover != nil && (cover.Kind == sandbox.Tmpfs || cover.Kind == sandbox.Dir || cover.Private)
+		if cover != nil && cover.Kind == sandbox.Dir { // it lies on what holds it
+			m.Own = cover.Own
+		}
+		if m.Own {
+			r.ownTarget(m)
+		} else {
+			r.hostTarget(m, cover)
+		}
+	}
+}
+
+// covering is the mount, of the first n, that the path lies on.
+func (r *resolver) covering(p string, n int) *sandbox.Mount {
+	var best *sandbox.Mount
+	for i := range n {
+		m := &r.plan.Mounts[i]
+		if m.Kind != sandbox.Symlink && m.Kind != sandbox.File && within(p, m.Target) && (best == nil || len(m.Target) >= len(best.Target)) {
+			best = m
+		}
+	}
+	return best
+}
+
+func (r *resolver) ownTarget(m *sandbox.Mount) {
+	if m.Kind == sandbox.Mask {
+		r.fail(&Error{Key: m.From, Msg: "there is nothing at " + m.Target + " to mask"})
+	}
+}
+
+// hostTarget checks a target in a host's tree: there, and of the right type.
+func (r *resolver) hostTarget(m *sandbox.Mount, cover *sandbox.Mount) {
+	src := m.Target // the host's root in place
+	holder := "the host's root"
+	if cover != nil {
+		src, holder = path.Join(cover.Source, strings.TrimPrefix(m.Target, cover.Target)), cover.Target
+		if cover.Kind != sandbox.Bind && cover.Kind != sandbox.Guard {
+			r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s lies below %s, which is masked", m.Target, cover.Target)})
+			return
+		}
+	}
+	e, err := r.facts.Files.Lstat(src)
+	switch {
+	case m.Kind == sandbox.Symlink, m.Kind == sandbox.Dir:
+		if err == nil && (e.Type() == unix.S_IFLNK || e.IsDir) {
+			m.Kind = "" // it is there already
+			return
+		}
+		r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s would have to be made in %s, which is the host's", m.Target, holder), Hint: "mount a tmpfs on its parent directory, or create it on the host"})
+	case err != nil:
+		r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s does not exist in %s, and sbx makes nothing in a host's tree", m.Target, holder),
+			Hint: "create it on the host, choose an existing target, or mount a tmpfs on its parent directory"})
+	case e.Type() == unix.S_IFLNK:
+		r.fail(&Error{Key: m.From, Msg: m.Target + " is a symbolic link, and mounting stops at links", Hint: "name the place that it leads to"})
+	case m.Kind == sandbox.Mask, m.Kind == sandbox.Guard:
+		m.IsDir = e.IsDir
+	case m.IsDir != e.IsDir:
+		r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s is %s, what goes there is %s", m.Target, kindOf(e.IsDir), kindOf(m.IsDir))})
+	}
+}
+
+func kindOf(dir bool) string {
+	if dir {
+		return "a directory"
+	}
+	return "a file"
+}
+
+// guards keep sbx's own files out of the command's hands where a writable bind
+// would give them: the profile that rules this run or the next, the trust
+// store and configuration, the binary. Each is bound read-only onto itself, and
+// the directories above it are pinned, since only a mount point can't be
+// renamed away.
+func (r *resolver) guards() {
+	r.plan.Mounts = slices.DeleteFunc(r.plan.Mounts, func(m sandbox.Mount) bool { return m.Kind == "" })
+	paths := slices.Clone(r.StateDirs)
+	for _, f := range r.prof.Files {
+		if strings.HasPrefix(f, "/") {
+			paths = append(paths, f)
+		}
+	}
+	if r.facts.Exe != "" {
+		paths = append(paths, r.facts.Exe)
+	}
+	pinned := map[string]bool{}
+	for _, p := range paths {
+		r.guard(p, pinned)
+	}
+}
+
+func (r *resolver) guard(p string, pinned map[string]bool) {
+	for _, cover := range r.plan.Mounts {
+		if cover.Kind != sandbox.Bind || cover.ReadOnly || !cover.IsDir || !within(p, cover.Source) {
+			continue
+		}
+		e, err := r.facts.Files.Resolve(p, "")
+		if err != nil {
+			if !slices.Contains(r.StateDirs, p) {
+				continue
+			}
+			r.plan.Create = append(r.plan.Create, p) // else it could be planted
+			e = host.Entry{Path: p, IsDir: true}
+		}
+		if !within(e.Path, cover.Source) || e.Path == cover.Source {
+			continue
+		}
+		inside := path.Join(cover.Target, e.Path[len(cover.Source):])
+		if at := r.covering(inside, len(r.plan.Mounts)); at == nil || at.ReadOnly || at.Kind == sandbox.Tmpfs || at.Kind == sandbox.Mask {
+			continue // out of reach there, or read-only already
+		}
+		for _, dir := range between(cover.Target, inside) {
+			if !pinned[dir] {
+				pinned[dir] = true
+				r.add(sandbox.Mount{Kind: sandbox.Guard, Target: dir, IsDir: true, Why: "so that it can't be renamed away"})
+			}
+		}
+		if !pinned[inside] {
+			pinned[inside] = true
+			r.add(sandbox.Mount{Kind: sandbox.Guard, Target: inside, IsDir: e.IsDir, ReadOnly: true, Why: "sbx's own"})
+		}
+	}
+}
+
+// between lists the directories strictly between top and p, the upper first.
+func between(top, p string) []string {
+	var out []string
+	for d := path.Dir(p); d != top && within(d, top); d = path.Dir(d) {
+		out = append(out, d)
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// glob lists what matches pattern, in which an element may hold * ? and [],
+// and ** stands for any number of directories. It follows no links.
+func glob(files host.Files, pattern string) []string {
+	found := []string{"/"}
+	for _, el := range strings.Split(strings.Trim(pattern, "/"), "/") {
+		var next []string
+		for _, dir := range found {
+			next = append(next, step(files, dir, el)...)
+		}
+		found = next
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// step is the part of glob that matches one element in one directory.
+func step(files host.Files, dir, el string) []string {
+	if !strings.ContainsAny(el, "*?[\\") {
+		p := path.Join(dir, el)
+		if _, err := files.Lstat(p); err != nil {
+			return nil
+		}
+		return []string{p}
+	}
+	if e, err := files.Lstat(dir); err != nil || !e.IsDir {
+		return nil
+	}
+	names, err := files.Names(dir)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	if el == "**" {
+		out = append(out, dir)
+		for _, n := range names {
+			out = append(out, step(files, path.Join(dir, n), el)...)
+		}
+		return out
+	}
+	for _, n := range names {
+		if ok, err := path.Match(el, n); ok && err == nil {
+			out = append(out, path.Join(dir, n))
+		}
+	}
+	return out
+}

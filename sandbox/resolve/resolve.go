@@ -1,0 +1,123 @@
+// Package resolve turns a profile and the facts of a host into a Plan. Every
+// default and every downgrade is decided here, and each leaves a Note. It acts
+// on nothing: what it needs to know of files it asks of Facts.
+package resolve
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sbx-sandbox/sbx/profiles"
+	"github.com/sbx-sandbox/sbx/sandbox"
+	"github.com/sbx-sandbox/sbx/sandbox/host"
+)
+
+// Error is a profile that can't be had on this host, or a fault in it that
+// only shows against the host's files.
+type Error struct {
+	Key  string // the profile's key at fault, "" for none
+	Msg  string
+	Hint string // what to do next
+	Err  error  // the cause, if it is another error
+}
+
+func (e *Error) Error() string {
+	s := e.Msg
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	if e.Hint != "" {
+		s += "; " + e.Hint
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Input is what a Plan is made from.
+type Input struct {
+	Profile *profiles.Profile
+	Facts   host.Facts
+	// Argv replaces the profile's command when it is not empty.
+	Argv []string
+	// Env is added to the environment, NAME=value; from the command line.
+	Env []string
+	// StateDirs are sbx's own directories (configuration, trust, homes): never
+	// writable inside.
+	StateDirs []string
+	// HomesDir is where persistent homes lie, one directory a sandbox name.
+	HomesDir string
+}
+
+// Plan resolves in. All problems are reported at once, each an *Error.
+func Plan(in Input) (*sandbox.Plan, error) {
+	r := &resolver{Input: in, prof: in.Profile, facts: &in.Facts}
+	r.plan = &sandbox.Plan{
+		Version: sandbox.PlanVersion,
+		Name:    in.Profile.Name,
+		Files:   in.Profile.Files,
+		Caller:  sandbox.Caller{UID: in.Facts.UID, GID: in.Facts.GID, User: in.Facts.User, Home: in.Facts.Home},
+	}
+	for _, decide := range []func(){
+		r.caller, r.ids, r.namespaces, r.root, r.home, r.workspace, r.mounts,
+		r.order, r.guards, r.own, r.stdio, r.environment, r.command, r.workingDir,
+		r.limits, r.security, r.features,
+	} {
+		decide()
+	}
+	if len(r.errs) > 0 {
+		return nil, errors.Join(r.errs...)
+	}
+	return r.plan, nil
+}
+
+type resolver struct {
+	Input
+	prof  *profiles.Profile
+	facts *host.Facts
+	plan  *sandbox.Plan
+	errs  []error
+	links map[string]string // symbolic links of the new root: path -> absolute target
+	space string            // the workspace's real path, "" for none
+}
+
+func (r *resolver) fail(e *Error) { r.errs = append(r.errs, e) }
+
+func (r *resolver) note(level, feature, from, format string, args ...any) {
+	r.plan.Notes = append(r.plan.Notes, sandbox.Note{Level: level, Feature: feature, From: from, Text: fmt.Sprintf(format, args...)})
+}
+
+// caller judges who may run this profile at all.
+func (r *resolver) caller() {
+	if r.facts.UID == 0 {
+		if !r.prof.Security.AllowRoot {
+			r.fail(&Error{Key: "security.allow_root", Msg: "this profile refuses to be run by root", Hint: "run it as an ordinary user"})
+			return
+		}
+		r.note("warning", "", "", "run by root: files that root may read are readable inside; an ordinary user is safer")
+	}
+	if r.facts.Cwd == "" {
+		r.fail(&Error{Msg: "the current directory no longer exists", Hint: "change to a directory that does"})
+	}
+	for fd, s := range r.facts.Stdio {
+		if s.Directory {
+			r.fail(&Error{Msg: fmt.Sprintf("descriptor %d is a directory, which would let the command out of the sandbox", fd), Hint: "redirect it to a file or to /dev/null"})
+		}
+	}
+}
+
+// stdio decides which standard streams the sandbox's own terminal replaces.
+func (r *resolver) stdio() {
+	p := &r.plan.Process
+	for fd, s := range r.facts.Stdio {
+		switch {
+		case r.prof.Process.TTY == "always", r.prof.Process.TTY == "auto" && s.Terminal:
+			p.Terminal[fd] = true
+		case s.Terminal:
+			p.Pipe[fd] = true
+		}
+	}
+	if p.Terminal != [3]bool{} && !r.plan.Pseudo.Dev {
+		r.fail(&Error{Key: "process.tty", Msg: "a terminal needs /dev", Hint: `set root.dev = "minimal" or process.tty = "never"`})
+	}
+}

@@ -1,0 +1,400 @@
+package resolve
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/profiles"
+	"github.com/sbx-sandbox/sbx/sandbox"
+	"github.com/sbx-sandbox/sbx/sandbox/host"
+)
+
+// systemDirs are what `root.source = "host"` shows of the host, where it
+// exists: programs and libraries. Nothing a person keeps lies in them.
+var systemDirs = []string{"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "opt", "nix"}
+
+// minimalEtc is what programs of /usr read of /etc and what says nothing about
+// the host's people, services or keys (`root.etc = "minimal"`).
+var minimalEtc = []string{
+	"alternatives", "bash.bashrc", "ca-certificates", "crypto-policies", "debian_version", "fonts",
+	"gai.conf", "host.conf", "inputrc", "java", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
+	"locale.alias", "locale.conf", "localtime", "lsb-release", "magic", "mime.types", "networks",
+	"nsswitch.conf", "os-release", "pki", "profile", "profile.d", "protocols", "python3", "rpc",
+	"services", "shells", "ssl", "terminfo", "timezone", "vim", "xattr.conf",
+}
+
+// imageSkip are the top-level names of a directory used as root whose place
+// the sandbox fills itself.
+var imageSkip = map[string]bool{"dev": true, "proc": true, "sys": true, "run": true, "tmp": true, "home": true, "lost+found": true, "boot": true}
+
+const rootSize, rootInodes = 1 << 20, 4096
+
+func (r *resolver) add(m sandbox.Mount) { r.plan.Mounts = append(r.plan.Mounts, m) }
+
+func (r *resolver) root() {
+	rt := &r.prof.Root
+	r.links = map[string]string{}
+	r.plan.Root = sandbox.Root{ReadOnly: rt.ReadOnly, Size: rootSize, Inodes: rootInodes, From: "root.source"}
+	r.pseudo()
+	switch {
+	case rt.Source == "/":
+		r.plan.Root.InPlace = true
+	case rt.Source == "host":
+		for _, d := range systemDirs {
+			r.rootEntry("/", d, true)
+		}
+		r.etc()
+		r.add(sandbox.Mount{Kind: sandbox.Symlink, Target: "/var/tmp", Source: "/tmp", Why: "one place for temporary files"})
+	case rt.Source != "empty":
+		r.imageRoot(rt.Source)
+	}
+	if rt.Tmp > 0 {
+		r.add(sandbox.Mount{Kind: sandbox.Tmpfs, Target: "/tmp", IsDir: true, Size: rt.Tmp, Inodes: inodes(rt.Tmp), Mode: 0o1777, From: "root.tmp", Why: "own temporary files"})
+	}
+	if !r.plan.Root.InPlace {
+		r.add(sandbox.Mount{Kind: sandbox.Tmpfs, Target: "/run", IsDir: true, Size: 16 << 20, Inodes: 4096, Mode: 0o755, Why: "none of the host's sockets"})
+		r.add(sandbox.Mount{Kind: sandbox.Dir, Target: r.runtimeDir(), IsDir: true, Mode: 0o700, Why: "XDG_RUNTIME_DIR"})
+	}
+}
+
+func (r *resolver) runtimeDir() string { return fmt.Sprintf("/run/user/%d", r.plan.IDs.UID) }
+
+// inodes bounds a tmpfs's files as the kernel's own default does, one for each
+// page of its size.
+func inodes(size int64) int64 { return max(size/4096, 64) }
+
+func (r *resolver) pseudo() {
+	rt := &r.prof.Root
+	r.plan.Proc = sandbox.ProcMode(rt.Proc)
+	ps := &r.plan.Pseudo
+	ps.PtyGID = -1
+	if rt.Dev == "minimal" {
+		ps.Dev, ps.Shm = true, rt.Shm
+		ps.Devices = []string{"full", "null", "random", "tty", "urandom", "zero"}
+		const ttyGroup = 5 // of every Linux distribution's /etc/group
+		if _, ok := r.plan.IDs.OuterGIDs.Outside(ttyGroup); ok {
+			ps.PtyGID = ttyGroup
+		}
+	}
+	if rt.Proc == "new" {
+		// What an unprivileged reader learns too much from, and what root of the
+		// host could write: the kernel guards those by uid, not by capability.
+		ps.ProcMasked = []string{"kcore", "keys", "key-users", "timer_list", "sched_debug"}
+		ps.ProcReadOnly = []string{"sys", "sysrq-trigger", "irq", "bus", "fs"}
+	}
+	if rt.Sys == "ro" {
+		if r.plan.Namespaces.Net {
+			ps.Sys = true // sysfs belongs to the network namespace's owner
+		} else {
+			r.add(sandbox.Mount{Kind: sandbox.Bind, Target: "/sys", Source: "/sys", IsDir: true, ReadOnly: true, From: "root.sys"})
+		}
+	}
+}
+
+// rootEntry shows dir/name as /name: a link as a link, anything else bound.
+func (r *resolver) rootEntry(dir, name string, readOnly bool) {
+	src := path.Join(dir, name)
+	e, err := r.facts.Files.Lstat(src)
+	if err != nil {
+		return // a system without it
+	}
+	target := "/" + name
+	switch e.Type() {
+	case unix.S_IFLNK:
+		text, err := r.facts.Files.Link(src)
+		if err != nil {
+			r.fail(&Error{Key: "root.source", Msg: "reading the link " + src, Err: err})
+			return
+		}
+		r.links[target] = path.Join("/", text)
+		r.add(sandbox.Mount{Kind: sandbox.Symlink, Target: target, Source: text, From: "root.source"})
+	case unix.S_IFDIR, unix.S_IFREG:
+		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: target, Source: src, IsDir: e.IsDir, ReadOnly: readOnly, From: "root.source", Why: "system files"})
+	}
+}
+
+func (r *resolver) imageRoot(dir string) {
+	e, err := r.facts.Files.Resolve(dir, "")
+	if err == nil && !e.IsDir {
+		err = unix.ENOTDIR
+	}
+	var names []string
+	if err == nil {
+		names, err = r.facts.Files.Names(e.Path)
+	}
+	if err != nil {
+		r.fail(&Error{Key: "root.source", Msg: "using a directory as root", Hint: `name an existing directory, "host" or "empty"`, Err: err})
+		return
+	}
+	for _, n := range names {
+		if !imageSkip[n] {
+			r.rootEntry(e.Path, n, r.prof.Root.ReadOnly)
+		}
+	}
+}
+
+func (r *resolver) etc() {
+	switch r.prof.Root.Etc {
+	case "host":
+		r.rootEntry("/", "etc", true)
+		r.resolvConf()
+		if !r.facts.Known {
+			r.accountFiles(false)
+		}
+	case "minimal":
+		r.add(sandbox.Mount{Kind: sandbox.Dir, Target: "/etc", IsDir: true, Mode: 0o755, From: "root.etc"})
+		for _, n := range minimalEtc {
+			r.etcEntry(n)
+		}
+		r.accountFiles(true)
+		r.add(sandbox.Mount{Kind: sandbox.File, Target: "/etc/hosts", Mode: 0o444, From: "root.etc",
+			Content: "127.0.0.1 localhost " + r.plan.Hostname + "\n::1 localhost\n"})
+	}
+}
+
+// etcEntry shows one name of /etc, its link followed.
+func (r *resolver) etcEntry(name string) {
+	e, err := r.facts.Files.Resolve("/etc/"+name, "")
+	if err != nil {
+		return
+	}
+	if t := e.Type(); t == unix.S_IFDIR || t == unix.S_IFREG {
+		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: "/etc/" + name, Source: e.Path, IsDir: e.IsDir, ReadOnly: true, From: "root.etc"})
+	}
+}
+
+// resolvConf puts the file where /etc/resolv.conf leads, when that is in /run,
+// which is the sandbox's own.
+func (r *resolver) resolvConf() {
+	if r.plan.Network != sandbox.NetHost {
+		return
+	}
+	e, err := r.facts.Files.Resolve("/etc/resolv.conf", "")
+	if err == nil && strings.HasPrefix(e.Path, "/run/") && e.Type() == unix.S_IFREG {
+		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: e.Path, Source: e.Path, ReadOnly: true, From: "network.mode", Why: "the host's name servers"})
+	}
+}
+
+// accountFiles writes the names of the ids that exist inside.
+func (r *resolver) accountFiles(own bool) {
+	f, ids := r.facts, &r.plan.IDs
+	passwd, group := "", ""
+	if ids.UID != 0 {
+		passwd, group = "root:x:0:0:root:/root:/bin/sh\n", "root:x:0:\n"
+		group += fmt.Sprintf("%s:x:%d:\n", f.User, ids.GID)
+		passwd += fmt.Sprintf("%s:x:%d:%d::%s:/bin/sh\n", f.User, ids.UID, ids.GID, f.Home)
+	} else {
+		passwd, group = fmt.Sprintf("root:x:0:0:root:%s:/bin/sh\n", f.Home), "root:x:0:\n"
+	}
+	passwd += "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+	group += "tty:x:5:\nnogroup:x:65534:\n"
+	for _, file := range []struct{ name, text string }{{"/etc/passwd", passwd}, {"/etc/group", group}} {
+		r.add(sandbox.Mount{Kind: sandbox.File, Target: file.name, Mode: 0o444, Content: file.text, ReadOnly: !own, From: "root.etc", Why: "names of the ids inside"})
+	}
+}
+
+func (r *resolver) home() {
+	h, f := &r.prof.Home, r.facts
+	if h.Mode == "none" {
+		return
+	}
+	if f.Home == "/" {
+		r.note("info", "home", "home.mode", "HOME is /, which is no home of its own; none is made")
+		return
+	}
+	switch h.Mode {
+	case "tmpfs":
+		r.add(sandbox.Mount{Kind: sandbox.Tmpfs, Target: f.Home, IsDir: true, Size: h.Size, Inodes: inodes(h.Size), Mode: 0o700, From: "home.mode", Why: "an empty home, gone afterwards"})
+	case "persistent":
+		dir := path.Join(r.HomesDir, r.prof.Name)
+		r.plan.Create = append(r.plan.Create, dir)
+		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: f.Home, Source: dir, IsDir: true, Private: true, From: "home.mode", Why: "this sandbox's own home, kept"})
+	case "host":
+		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: f.Home, Source: f.Home, IsDir: true, ReadOnly: h.Access != "rw", From: "home.access", Why: "the host's home"})
+	}
+	for i, p := range h.Share {
+		r.share(p, fmt.Sprintf("home.share[%d]", i))
+	}
+	if h.Mode == "host" {
+		for i, p := range h.Hide {
+			r.hide(p, fmt.Sprintf("home.hide[%d]", i))
+		}
+	}
+}
+
+// share shows a file of the host's home read-only, if there is one.
+func (r *resolver) share(p, key string) {
+	if r.prof.Home.Mode == "host" {
+		return
+	}
+	e, err := r.facts.Files.Resolve(p, "")
+	if err != nil {
+		r.note("info", "home", key, "%s is not there and was left out", p)
+		return
+	}
+	r.add(sandbox.Mount{Kind: sandbox.Bind, Target: p, Source: e.Path, IsDir: e.IsDir, ReadOnly: true, From: key})
+}
+
+func (r *resolver) hide(p, key string) {
+	for _, match := range glob(r.facts.Files, p) {
+		e, err := r.facts.Files.Lstat(match)
+		if err != nil || e.Type() == unix.S_IFLNK {
+			continue // what a link leads to has to be hidden where it is
+		}
+		r.add(sandbox.Mount{Kind: sandbox.Mask, Target: match, IsDir: e.IsDir, From: key})
+	}
+}
+
+func (r *resolver) workspace() {
+	w := &r.prof.Workspace
+	if w.Access == "none" {
+		return
+	}
+	e, err := r.facts.Files.Resolve(w.Path, "")
+	if err == nil && !e.IsDir {
+		err = unix.ENOTDIR
+	}
+	if err != nil {
+		r.fail(&Error{Key: "workspace.path", Msg: "using " + w.Path + " as workspace", Hint: "name an existing directory", Err: err})
+		return
+	}
+	if within(r.facts.Home, e.Path) || e.Path == "/" {
+		r.fail(&Error{Key: "workspace.path", Msg: fmt.Sprintf("the workspace %s holds your whole home directory", e.Path),
+			Hint: `change to a project's directory, or set workspace.access = "none"`})
+		return
+	}
+	for _, d := range r.StateDirs {
+		if within(e.Path, d) {
+			r.fail(&Error{Key: "workspace.path", Msg: fmt.Sprintf("the workspace %s lies in sbx's own directory %s", e.Path, d), Hint: "work on a copy elsewhere"})
+			return
+		}
+	}
+	r.space = e.Path
+	r.add(sandbox.Mount{Kind: sandbox.Bind, Target: e.Path, Source: e.Path, IsDir: true, ReadOnly: w.Access != "rw", From: "workspace.access", Why: "the workspace"})
+	for i, g := range w.Hide {
+		r.hide(path.Join(e.Path, g), fmt.Sprintf("workspace.hide[%d]", i))
+	}
+}
+
+// within says whether p is dir or below it.
+func within(p, dir string) bool {
+	return p == dir || dir == "/" || strings.HasPrefix(p, dir) && p[len(dir)] == '/'
+}
+
+func (r *resolver) mounts() {
+	for i := range r.prof.Mounts {
+		r.profileMount(&r.prof.Mounts[i])
+	}
+}
+
+func (r *resolver) profileMount(m *profiles.Mount) {
+	key := "mounts." + m.Target
+	out := sandbox.Mount{Target: r.follow(m.Target), NoExec: !m.Exec, Mode: m.Mode, From: key, ReadOnly: m.Access == "ro"}
+	switch m.Type {
+	case "bind":
+		e, ok := r.source(m, key)
+		if !ok {
+			return
+		}
+		out.Kind, out.Source, out.IsDir, out.Dev = sandbox.Bind, e.Path, e.IsDir, m.Dev
+		r.judgeBind(m, e, key)
+	case "tmpfs":
+		out.Kind, out.IsDir, out.Size, out.Inodes = sandbox.Tmpfs, true, m.Size, m.Inodes
+		if out.Inodes == 0 {
+			out.Inodes = inodes(m.Size)
+		}
+	case "file":
+		out.Kind, out.Content = sandbox.File, m.Content
+	case "symlink":
+		out.Kind, out.Source = sandbox.Symlink, m.Source
+	case "mask":
+		out.Kind = sandbox.Mask
+	}
+	r.add(out)
+}
+
+// source finds a bind's source. Below the workspace a link may have been
+// placed by whatever ran there before; such a link may not lead out of it.
+func (r *resolver) source(m *profiles.Mount, key string) (e host.Entry, ok bool) {
+	beneath := ""
+	if r.space != "" && within(m.Source, r.space) {
+		beneath = r.space
+	}
+	e, err := r.facts.Files.Resolve(m.Source, beneath)
+	if errors.Is(err, unix.ENOENT) && m.Optional {
+		r.note("info", "mounts", key, "%s is not there and was left out", m.Source)
+		return e, false
+	}
+	if err != nil {
+		r.fail(&Error{Key: key, Msg: "binding " + m.Source, Hint: "create it, or set optional = true", Err: err})
+		return e, false
+	}
+	return e, true
+}
+
+func (r *resolver) judgeBind(m *profiles.Mount, e host.Entry, key string) {
+	switch e.Type() {
+	case unix.S_IFSOCK:
+		r.note("warning", "mounts", key, "%s is a socket: who listens on it can be talked to from inside, read-only or not", e.Path)
+	case unix.S_IFIFO:
+		r.note("warning", "mounts", key, "%s is a FIFO: it can be written from inside, read-only or not", e.Path)
+	case unix.S_IFCHR, unix.S_IFBLK:
+		if !m.Dev {
+			r.fail(&Error{Key: key, Msg: e.Path + " is a device", Hint: "set dev = true if the command is to have it"})
+		}
+	}
+	if m.Access == "rw" && within(r.facts.Home, e.Path) {
+		r.note("warning", "mounts", key, "%s holds your whole home directory, writable", e.Path)
+	}
+	if within(e.Path, "/proc") {
+		r.fail(&Error{Key: key, Msg: e.Path + " is the host's /proc, which shows and controls its processes", Hint: `use root.proc = "new"`})
+	}
+}
+
+// follow rewrites a target through the links of the new root, such as /bin to
+// /usr/bin, since mounting stops at links.
+func (r *resolver) follow(target string) string {
+	for range 8 {
+		next := target
+		for link, to := range r.links {
+			if within(target, link) && target != link {
+				next = path.Join(to, target[len(link):])
+			}
+		}
+		if next == target {
+			break
+		}
+		target = next
+	}
+	return target
+}
+
+// order sorts the mounts so that a parent comes before what lies in it, and
+// drops what a later one of the same target replaces.
+func (r *resolver) order() {
+	ms := r.plan.Mounts
+	last := make(map[string]int, len(ms))
+	for i, m := range ms {
+		last[m.Target] = i
+	}
+	kept := make([]sandbox.Mount, 0, len(ms))
+	for i, m := range ms {
+		if last[m.Target] == i {
+			kept = append(kept, m)
+		} else if m.Kind == sandbox.Bind && m.From == "workspace.access" {
+			r.note("info", "workspace", ms[last[m.Target]].From, "the workspace %s is replaced by a mount of the same target", m.Target)
+		}
+	}
+	slices.SortStableFunc(kept, func(a, b sandbox.Mount) int { return comparePaths(a.Target, b.Target) })
+	r.plan.Mounts = kept
+}
+
+// comparePaths orders a parent before its children and keeps a tree together.
+func comparePaths(a, b string) int {
+	return strings.Compare(strings.ReplaceAll(a, "/", "\x00"), strings.ReplaceAll(b, "/", "\x00"))
+}

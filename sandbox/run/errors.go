@@ -1,0 +1,101 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox"
+	"github.com/sbx-sandbox/sbx/sandbox/program"
+)
+
+// StepError is a step of the Program that failed. The command did not run.
+type StepError struct {
+	Step   program.Step
+	Errno  unix.Errno
+	IsExec bool // it was the execution of the command itself
+	Plan   *sandbox.Plan
+}
+
+func (e *StepError) Error() string {
+	s := fmt.Sprintf("%s: %s", e.Step.Doc, e.Errno)
+	if h := e.Hint(); h != "" {
+		s += "; " + h
+	}
+	return s
+}
+
+// Unwrap gives the errno.
+func (e *StepError) Unwrap() error { return e.Errno }
+
+// Code is sbx's exit status: 127 when the command was not found, 126 when it
+// could not be executed, 125 for anything else.
+func (e *StepError) Code() int {
+	switch {
+	case !e.IsExec:
+		return 125
+	case e.Errno == unix.ENOENT || e.Errno == unix.ENOTDIR:
+		return 127
+	}
+	return 126
+}
+
+// Hint says what to do next, for the errnos that mislead.
+func (e *StepError) Hint() string {
+	if e.IsExec {
+		return execHint(e.Errno)
+	}
+	switch e.Errno {
+	case unix.ELOOP:
+		return "a symbolic link appeared on the path after it was checked; name the real place"
+	case unix.ENOSYS:
+		return "this kernel is too old; sbx needs Linux 5.12, see sbx doctor"
+	case unix.ENOSPC:
+		return "a limit of this host is used up: fs.mount-max, user.max_*_namespaces, or the size of the file system; see sbx doctor"
+	case unix.EDQUOT:
+		return "the host's quota is used up; for keyrings see /proc/key-users"
+	case unix.EXDEV:
+		return "the directory is not part of the sandbox"
+	case unix.ECANCELED:
+		return "the id maps were not written"
+	case unix.EPERM, unix.EACCES:
+		return permissionHint(e.Step)
+	}
+	return ""
+}
+
+func permissionHint(s program.Step) string {
+	if s.From == "user.map" || s.Path == "" {
+		return "user namespaces are restricted on this host; see sbx doctor"
+	}
+	return ""
+}
+
+func execHint(errno unix.Errno) string {
+	switch errno {
+	case unix.ENOENT:
+		return "it is not visible inside, or the interpreter it names is not; sbx explain lists what is"
+	case unix.EACCES:
+		return "it is not executable for you, or lies on a noexec mount"
+	case unix.ENOEXEC:
+		return "it is neither a program of this machine nor a script with a #! line"
+	}
+	return ""
+}
+
+// cloneError explains why the child could not even be made.
+func cloneError(err error) error {
+	hint := "see sbx doctor"
+	switch {
+	case errors.Is(err, unix.EPERM):
+		hint = "unprivileged user namespaces are switched off on this host (kernel.unprivileged_userns_clone), or a container around sbx forbids them; see sbx doctor"
+	case errors.Is(err, unix.EACCES):
+		hint = "a security module (AppArmor, SELinux) forbids user namespaces to sbx; see sbx doctor"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):
+		hint = "the limit on namespaces is reached or zero (sysctl user.max_user_namespaces and its siblings); see sbx doctor"
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL):
+		hint = "this kernel lacks clone3 or a kind of namespace; sbx needs Linux 5.12, see sbx doctor"
+	}
+	return fmt.Errorf("making the sandbox's namespaces: %w; %s", err, hint)
+}

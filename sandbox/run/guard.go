@@ -1,0 +1,52 @@
+package run
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox/program"
+	"github.com/sbx-sandbox/sbx/sandbox/run/internal/child"
+)
+
+const slotStdin = program.SlotStdin
+
+// guard is the process that restores the terminal's mode if this one is
+// killed and can't. On an orderly way out it is ended before it acts.
+type guard struct {
+	pid, pidfd, pipe int
+}
+
+func newGuard(tty int, mode *unix.Termios) (*guard, error) {
+	prog, err := program.TerminalGuard(tty, mode)
+	if err != nil {
+		return nil, err
+	}
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("guarding the terminal's mode: %w", err)
+	}
+	defer unix.Close(p[0])
+	var slots program.Slots
+	slots[program.SlotSync], slots[program.SlotSyncWrite] = uint64(p[0]), uint64(p[1])
+	block, err := prog.Encode(slots)
+	if err != nil {
+		return nil, err
+	}
+	g := &guard{pipe: p[1]}
+	if g.pid, g.pidfd, err = child.Start(0, block); err != nil {
+		unix.Close(p[1])
+		return nil, fmt.Errorf("guarding the terminal's mode: %w", err)
+	}
+	return g, nil
+}
+
+func (g *guard) stop() {
+	if g == nil {
+		return
+	}
+	_ = unix.PidfdSendSignal(g.pidfd, unix.SIGKILL, nil, 0)
+	_, _ = unix.Wait4(g.pid, nil, 0, nil)
+	unix.Close(g.pidfd)
+	unix.Close(g.pipe)
+}

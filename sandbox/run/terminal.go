@@ -1,0 +1,266 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// terminal relays between the caller's terminal and the sandbox's own, whose
+// controlling side (the "master" of pty(7)) PID 1 handed out.
+type terminal struct {
+	master int
+	host   int    // the caller's terminal whose mode is changed, -1 for none
+	in     bool   // what is typed is passed in
+	out    int    // where output goes, -1 for nowhere
+	guard  *guard // restores the mode should this process be killed
+
+	mu    sync.Mutex
+	saved *unix.Termios
+	idle  chan struct{} // closed when all output was passed on
+}
+
+// receiveTerminal takes the controlling side from PID 1. It returns nil when
+// PID 1 failed before it came to that; its report then says why.
+func receiveTerminal(socket int, standard [3]bool) *terminal {
+	var data [1]byte
+	oob := make([]byte, unix.CmsgSpace(4))
+	var n, oobn int
+	var err error
+	for {
+		n, oobn, _, _, err = unix.Recvmsg(socket, data[:], oob, unix.MSG_CMSG_CLOEXEC)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil || n == 0 {
+		return nil
+	}
+	msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil || len(msgs) != 1 {
+		return nil
+	}
+	fds, err := unix.ParseUnixRights(&msgs[0])
+	if err != nil || len(fds) != 1 {
+		return nil
+	}
+	t := &terminal{master: fds[0], host: -1, out: -1, in: standard[0], idle: make(chan struct{})}
+	for fd := range 3 {
+		if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err == nil && standard[fd] {
+			if t.host < 0 {
+				t.host = fd
+			}
+			if fd > 0 && t.out < 0 {
+				t.out = fd
+			}
+		}
+	}
+	if t.out < 0 && standard[1] {
+		t.out = 1 // asked for although stdout is none
+	}
+	if t.out < 0 {
+		t.out = t.host
+	}
+	return t
+}
+
+// open begins to relay. The sandbox's terminal takes over the caller's mode
+// and size, then the caller's passes everything through as it comes.
+func (t *terminal) open() error {
+	if t.host >= 0 {
+		saved, err := unix.IoctlGetTermios(t.host, unix.TCGETS)
+		if err != nil {
+			return fmt.Errorf("reading the terminal's mode: %w", err)
+		}
+		_ = unix.IoctlSetTermios(t.master, unix.TCSETS, saved)
+		t.resize()
+		if t.in {
+			t.mu.Lock()
+			t.saved = saved
+			t.mu.Unlock()
+			if t.guard, err = newGuard(t.host, saved); err != nil {
+				return err
+			}
+			t.raw()
+		}
+	}
+	if t.in {
+		go t.input()
+	}
+	go t.output()
+	return nil
+}
+
+// resize gives the sandbox's terminal the size of the caller's.
+func (t *terminal) resize() {
+	if t.host < 0 {
+		return
+	}
+	if ws, err := unix.IoctlGetWinsize(t.host, unix.TIOCGWINSZ); err == nil {
+		_ = unix.IoctlSetWinsize(t.master, unix.TIOCSWINSZ, ws)
+	}
+}
+
+// raw switches the caller's terminal to pass input through untouched, as
+// cfmakeraw(3) does, but leaves output processing as it is where input is not
+// relayed.
+func (t *terminal) raw() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.saved == nil {
+		return
+	}
+	m := *t.saved
+	m.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
+	m.Oflag &^= unix.OPOST
+	m.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
+	m.Cflag = m.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
+	m.Cc[unix.VMIN], m.Cc[unix.VTIME] = 1, 0
+	_ = unix.IoctlSetTermios(t.host, unix.TCSETSW, &m)
+}
+
+// restore gives the caller's terminal its own mode back.
+func (t *terminal) restore() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.saved != nil {
+		_ = unix.IoctlSetTermios(t.host, unix.TCSETSW, t.saved)
+	}
+}
+
+func (t *terminal) input() {
+	var buf [4096]byte
+	for {
+		n, err := unix.Read(0, buf[:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n <= 0 {
+			if m, err := unix.IoctlGetTermios(t.master, unix.TCGETS); err == nil {
+				writeAll(t.master, []byte{m.Cc[unix.VEOF]}) // as if ^D had been typed
+			}
+			return
+		}
+		if !writeAll(t.master, buf[:n]) {
+			return
+		}
+	}
+}
+
+// output ends when every process of the sandbox has let go of its side: the
+// read then fails with EIO.
+func (t *terminal) output() {
+	defer close(t.idle)
+	var buf [16384]byte
+	for {
+		n, err := unix.Read(t.master, buf[:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n <= 0 {
+			return
+		}
+		if t.out >= 0 && !writeAll(t.out, buf[:n]) {
+			t.out = -1 // nobody reads any more; the command is not to notice by blocking
+		}
+	}
+}
+
+// close waits for the last output, then restores the caller's terminal.
+//
+// Precondition: every process of the sandbox is gone.
+func (t *terminal) close() {
+	<-t.idle
+	t.restore()
+	t.guard.stop()
+	unix.Close(t.master)
+}
+
+func writeAll(fd int, b []byte) bool {
+	for len(b) > 0 {
+		n, err := unix.Write(fd, b)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if errors.Is(err, unix.EAGAIN) { // somebody made the terminal non-blocking
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, -1)
+			continue
+		}
+		if err != nil {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
+// relay stands between the caller's terminal and the pipes that the command
+// has in its place (process.tty = "never").
+type relay struct {
+	ours [3]int
+	wg   sync.WaitGroup
+}
+
+func newRelay(standard [3]bool, e *ends) (*relay, error) {
+	r := &relay{}
+	for fd, piped := range standard {
+		r.ours[fd] = -1
+		if !piped {
+			continue
+		}
+		var p [2]int
+		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+			return nil, fmt.Errorf("opening a pipe in place of the terminal: %w", err)
+		}
+		ours, childs := p[0], p[1]
+		if fd == 0 {
+			ours, childs = p[1], p[0]
+		}
+		r.ours[fd] = ours
+		e.child = append(e.child, childs)
+		e.ours = append(e.ours, ours)
+		e.slots[slotStdin+fd] = uint64(childs)
+	}
+	return r, nil
+}
+
+func (r *relay) open() {
+	if fd := r.ours[0]; fd >= 0 {
+		go func() {
+			var buf [4096]byte
+			for {
+				n, err := unix.Read(0, buf[:])
+				if errors.Is(err, unix.EINTR) {
+					continue
+				}
+				if err != nil || n <= 0 || !writeAll(fd, buf[:n]) {
+					return
+				}
+			}
+		}()
+	}
+	for fd := 1; fd < 3; fd++ {
+		from := r.ours[fd]
+		if from < 0 {
+			continue
+		}
+		r.wg.Go(func() {
+			var buf [16384]byte
+			for {
+				n, err := unix.Read(from, buf[:])
+				if errors.Is(err, unix.EINTR) {
+					continue
+				}
+				if err != nil || n <= 0 {
+					return
+				}
+				writeAll(fd, buf[:n])
+			}
+		})
+	}
+}
+
+// close waits until all output was passed on.
+func (r *relay) close() { r.wg.Wait() }
