@@ -34,7 +34,7 @@ type Profile struct {
 	// "builtin:NAME". The last one is what the user named.
 	Files []string
 
-	origins map[string]int // dotted key -> index in Files of the file that set it last
+	merged *merged // what Origin, Widens and Trust need; nil for a Profile made by hand
 }
 
 // Process is what runs and how: the table [process].
@@ -108,7 +108,7 @@ type Home struct {
 	Access string   // access: "ro", "rw"; only for mode = "host"
 	Size   int64    // size; of the tmpfs, default 512 MiB
 	Share  []string // share; files or directories of the home shown read-only, missing ones are left out
-	Hide   []string // hide; paths masked where they exist (mode = "host")
+	Hide   []string // hide; globs (* and ? within one name) of absolute paths masked where they exist (mode = "host")
 }
 
 // Workspace is the project: the table [workspace]. It has the same path inside

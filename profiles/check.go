@@ -1,0 +1,122 @@
+package profiles
+
+import (
+	"fmt"
+	"slices"
+)
+
+// check looks for keys that contradict one another. A key that has no effect
+// is an error in the file that writes it; one that was inherited, and that a
+// later file made meaningless, is dropped.
+func (m *merged) check() {
+	for i := range rows {
+		if r := &rows[i]; r.needs != "" && m.slots[i].set {
+			m.checkNeeds(i, r)
+		}
+	}
+	m.checkIDs()
+	for _, mount := range m.mounts {
+		m.checkMount(mount)
+	}
+}
+
+func (m *merged) checkNeeds(i int, r *row) {
+	have := m.text(r.needs)
+	if slices.Contains(r.in, have) {
+		return
+	}
+	cond := m.slots[find(r.needs)]
+	from := m.slots[i].from
+	if cond.set && from < cond.from {
+		m.slots[i] = slot{}
+		return
+	}
+	if m.layers[from].bad[r.needs] {
+		return
+	}
+	m.fail(from, r.path, fmt.Sprintf("has no effect with %s = %q, remove it or set %s = %s", r.needs, have, r.needs, either(r.in)))
+	m.slots[i] = slot{}
+}
+
+// checkIDs checks the explicit id maps.
+func (m *merged) checkIDs() {
+	uid, gid, how := m.slots[find("user.uid_map")], m.slots[find("user.gid_map")], m.slots[find("user.map")]
+	for _, one := range []struct {
+		key, other string
+		s, o       slot
+	}{{"user.uid_map", "user.gid_map", uid, gid}, {"user.gid_map", "user.uid_map", gid, uid}} {
+		if len(one.s.val.l) == 0 {
+			continue
+		}
+		if len(one.o.val.l) == 0 && !m.layers[one.s.from].bad[one.other] {
+			m.fail(one.s.from, one.key, "needs "+one.other+" as well")
+		}
+		m.checkOverlap(one.key, one.s)
+	}
+	if how.val.s == "explicit" && len(uid.val.l) == 0 && len(gid.val.l) == 0 {
+		if bad := m.layers[how.from].bad; !bad["user.uid_map"] && !bad["user.gid_map"] {
+			m.fail(how.from, "user.map", `"explicit" needs user.uid_map and user.gid_map`)
+		}
+	}
+}
+
+// checkOverlap refuses maps that give one id two meanings.
+func (m *merged) checkOverlap(key string, s slot) {
+	var maps []IDMap
+	for i, text := range s.val.l {
+		id, _ := parseIDMap(text)
+		for j, have := range maps {
+			side := ""
+			if overlap(id.Inside, have.Inside, id.Count, have.Count) {
+				side = "inside"
+			} else if overlap(id.Outside, have.Outside, id.Count, have.Count) {
+				side = "outside"
+			}
+			if side != "" {
+				at := s.items[i]
+				m.problems = append(m.problems, problem{layer: m.layers[at.layer], key: fmt.Sprintf("%s[%d]", key, at.index), value: true,
+					msg: fmt.Sprintf("%q overlaps %q %s, use separate ranges", text, s.val.l[j], side)})
+			}
+		}
+		maps = append(maps, id)
+	}
+}
+
+func overlap(a, b, countA, countB uint32) bool {
+	return uint64(a) < uint64(b)+uint64(countB) && uint64(b) < uint64(a)+uint64(countA)
+}
+
+// checkMount checks one mount after all files had their say.
+func (m *merged) checkMount(mount *mountSlots) {
+	typ := mount.slots[0]
+	name := "bind"
+	if typ.set {
+		name = typ.val.s
+	}
+	key := join("mounts", mount.raw)
+	if m.layers[mount.from].bad[key+".type"] {
+		return
+	}
+	for i := range mount.slots {
+		s, r := &mount.slots[i], &rows[m.mountLow+i]
+		if !s.set || r.in == nil || slices.Contains(r.in, name) {
+			continue
+		}
+		if !typ.set || s.from >= typ.from {
+			m.fail(s.from, r.id(s.sub), fmt.Sprintf("has no effect with type = %q, remove it or set type = %s", name, either(r.in)))
+		}
+		*s = slot{}
+	}
+	source := mount.slots[find("mounts.*.source")-m.mountLow]
+	if name == "symlink" && source.val.s == "" && !m.layers[mount.from].bad[key+".source"] {
+		m.fail(mount.from, key, "a symlink needs a source, the text of the link")
+	}
+	dev := mount.slots[find("mounts.*.dev")-m.mountLow].val.n != 0
+	switch {
+	case name == "mask":
+	case within(mount.target, "/proc"):
+		m.fail(mount.from, key, `target is under /proc, where only type = "mask" may be`)
+	case within(mount.target, "/dev") && !(name == "bind" && dev) && !m.layers[mount.from].bad[key+".dev"]:
+		m.fail(mount.from, key, "target is under /dev, where only a bind with dev = true may be")
+	}
+}

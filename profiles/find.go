@@ -1,0 +1,258 @@
+package profiles
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// Ref is a profile that Find found and Load reads.
+type Ref struct {
+	Builtin string // name of a built-in; "" = a file
+	Path    string // absolute path of a file; "-" = standard input
+}
+
+// String is the name of the profile in Profile.Files and in messages.
+func (r Ref) String() string {
+	if r.Builtin != "" {
+		return "builtin:" + r.Builtin
+	}
+	return r.Path
+}
+
+// projectFile is the name of a project's own profile.
+const projectFile = ".sbx.toml"
+
+// maxFile is the size of the largest profile that is read, in bytes.
+const maxFile = 1 << 20
+
+// NotFoundError says that no profile has the name, and where it could have been.
+type NotFoundError struct {
+	Name   string
+	Looked []string // places, in order
+	Near   []string // names that are similar
+}
+
+func (e *NotFoundError) Error() string {
+	msg := fmt.Sprintf("no profile %q", e.Name)
+	if len(e.Near) > 0 {
+		msg += fmt.Sprintf(" (did you mean %s?)", either(e.Near))
+	}
+	return msg + "; looked in " + strings.Join(e.Looked, ", ")
+}
+
+// Find says which profile a word on the command line means: "-" is standard
+// input, a word with a slash or ending in .toml a file, "builtin:NAME" and
+// "user:NAME" what they say. Any other word is a name, looked up among the
+// user's profiles, the administrator's, and the built-in ones. An unknown name
+// is a *NotFoundError.
+func Find(ref string, e Env) (Ref, error) {
+	if ref == "-" {
+		return Ref{Path: "-"}, nil
+	}
+	if name, ok := strings.CutPrefix(ref, "builtin:"); ok {
+		if findBuiltin(name) != nil {
+			return Ref{Builtin: name}, nil
+		}
+		return Ref{}, notFound(name, e, "builtin:")
+	}
+	if name, ok := strings.CutPrefix(ref, "user:"); ok {
+		return findNamed(name, e, "user:")
+	}
+	if strings.Contains(ref, "/") || strings.HasSuffix(ref, ".toml") {
+		return findFile(ref, e)
+	}
+	return findNamed(ref, e, "")
+}
+
+func findFile(ref string, e Env) (Ref, error) {
+	path := ref
+	if rest, ok := strings.CutPrefix(ref, "~/"); ok && e.Home != "" {
+		path = filepath.Join(e.Home, rest)
+	}
+	if !filepath.IsAbs(path) {
+		if e.Cwd == "" {
+			return Ref{}, fmt.Errorf("%s: the current directory is not known, write an absolute path", ref)
+		}
+		path = filepath.Join(e.Cwd, path)
+	}
+	if _, err := os.Stat(path); err != nil {
+		return Ref{}, fmt.Errorf("reading profile %s: %w", ref, bare(err))
+	}
+	return Ref{Path: filepath.Clean(path)}, nil
+}
+
+// findNamed looks up a bare name; with only = "user:" among the user's alone.
+func findNamed(name string, e Env, only string) (Ref, error) {
+	if !validName(name) {
+		return Ref{}, notFound(name, e, only)
+	}
+	dirs := []string{e.userDir()}
+	if only == "" {
+		dirs = append(dirs, e.systemDir())
+	}
+	for _, dir := range dirs {
+		if dir == "" {
+			continue
+		}
+		path := filepath.Join(dir, name+".toml")
+		switch _, err := os.Stat(path); {
+		case err == nil:
+			return Ref{Path: path}, nil
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
+			// Going on would run another profile of that name.
+			return Ref{}, fmt.Errorf("reading profile %s: %w", path, bare(err))
+		}
+	}
+	if only == "" && findBuiltin(name) != nil {
+		return Ref{Builtin: name}, nil
+	}
+	return Ref{}, notFound(name, e, only)
+}
+
+func notFound(name string, e Env, only string) error {
+	err := &NotFoundError{Name: only + name}
+	var known []string
+	for _, info := range List(e) {
+		if only == "" || strings.HasPrefix(info.Ref.String(), only) || only == "user:" && filepath.Dir(info.Ref.Path) == e.userDir() {
+			known = append(known, only+info.Name)
+		}
+	}
+	if near := nearest(only+name, known); near != "" {
+		err.Near = []string{near}
+	}
+	if only != "builtin:" && e.userDir() != "" {
+		err.Looked = append(err.Looked, e.userDir())
+	}
+	if only == "" {
+		err.Looked = append(err.Looked, e.systemDir())
+	}
+	if only != "user:" {
+		err.Looked = append(err.Looked, "the built-in profiles "+strings.Join(builtinNames(), ", "))
+	}
+	return err
+}
+
+// bare takes path and operation off an error whose message names them already.
+func bare(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
+
+// Discover walks up from cwd to the first .sbx.toml. It stops at the home
+// directory, at another file system, and at a directory that belongs to
+// neither the user nor root; a file in such a directory is not used.
+func Discover(cwd string, e Env) (path string, ok bool, err error) {
+	dev := uint64(0)
+	for dir := filepath.Clean(cwd); filepath.IsAbs(dir); dir = filepath.Dir(dir) {
+		if dir == e.Home {
+			return "", false, nil
+		}
+		var st syscall.Stat_t
+		if err := syscall.Stat(dir, &st); err != nil {
+			return "", false, fmt.Errorf("looking for %s in %s: %w", projectFile, dir, err)
+		}
+		if dir != filepath.Clean(cwd) && uint64(st.Dev) != dev || int(st.Uid) != e.UID && st.Uid != 0 {
+			return "", false, nil
+		}
+		dev = uint64(st.Dev)
+		file := filepath.Join(dir, projectFile)
+		switch _, err := os.Lstat(file); {
+		case err == nil:
+			return file, true, nil
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", false, fmt.Errorf("looking for %s in %s: %w", projectFile, dir, bare(err))
+		}
+		if dir == "/" {
+			break
+		}
+	}
+	return "", false, nil
+}
+
+// Info is one line of a list of profiles.
+type Info struct {
+	Name        string
+	Ref         Ref
+	Description string // "" also where the file can't be read
+}
+
+// List returns the profiles that a bare name can mean, sorted by name; of a
+// name that is there twice, the one that Find takes.
+func List(e Env) []Info {
+	var list []Info
+	add := func(info Info) {
+		if !slices.ContainsFunc(list, func(i Info) bool { return i.Name == info.Name }) {
+			list = append(list, info)
+		}
+	}
+	for _, dir := range []string{e.userDir(), e.systemDir()} {
+		if dir == "" {
+			continue
+		}
+		entries, _ := os.ReadDir(dir) // a directory that is not there has no profiles
+		for _, entry := range entries {
+			name, ok := strings.CutSuffix(entry.Name(), ".toml")
+			if !ok || !validName(name) {
+				continue
+			}
+			ref := Ref{Path: filepath.Join(dir, entry.Name())}
+			add(Info{Name: name, Ref: ref, Description: describe(ref)})
+		}
+	}
+	for i := range builtins {
+		l := builtinLayer(&builtins[i])
+		add(Info{Name: builtins[i].name, Ref: Ref{Builtin: builtins[i].name}, Description: l.own("description")})
+	}
+	slices.SortFunc(list, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// describe reads the description of a file without loading what it extends.
+func describe(ref Ref) string {
+	l := &layer{name: ref.Path, path: ref.Path}
+	text, err := readFile(ref.Path)
+	if err != nil {
+		return ""
+	}
+	l.text = text
+	l.decode()
+	return l.own("description")
+}
+
+// readFile reads a regular file of bounded size.
+func readFile(path string) (string, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not hang us
+	if err != nil {
+		return "", bare(err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return "", bare(err)
+	}
+	if st.IsDir() {
+		return "", syscall.EISDIR
+	}
+	return readAll(f)
+}
+
+func readAll(r io.Reader) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	if err != nil {
+		return "", bare(err)
+	}
+	if len(text) > maxFile {
+		return "", errors.New("larger than 1 MiB, which no profile is")
+	}
+	return string(text), nil
+}
