@@ -64,4 +64,3 @@ fuzz: ## each fuzz target for FUZZTIME (10m)
 
 clean: ## remove what make built
 	rm -rf bin
-	$(GO) clean -testcache
