@@ -24,9 +24,11 @@ step() {
 	"$SBX_SUMMARY" -wrap "$name" -- "$@"
 }
 
-# kernel_packages are those whose tests use test/sbxtest.
+# kernel_packages are those whose tests use test/sbxtest, but for those that
+# only want to know where the checkout is.
 kernel_packages() {
-	go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | grep -F '/test/sbxtest' | cut -d' ' -f1 | sort
+	go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... |
+		grep -F '/test/sbxtest' | cut -d' ' -f1 | grep -vE '/test/(archtest|deptest|lint)$' | sort
 }
 
 # gotest writes events. That a test fails is one of them; -count=1 because a
