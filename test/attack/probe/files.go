@@ -41,9 +41,9 @@ func mounting(args []string) {
 			return err
 		}},
 		{"umount", func() error { return unix.Unmount(at, unix.MNT_DETACH) }},
-		{"pivot_root", func() error { return unix.PivotRoot(dir, dir) }},
-		{"chroot", func() error { return unix.Chroot(dir) }},
 		{"sethostname", func() error { return unix.Sethostname([]byte("probe")) }},
+		{"chroot", func() error { return unix.Chroot("/") }},
+		{"pivot_root", func() error { return unix.PivotRoot(dir, dir) }},
 	} {
 		fmt.Printf("%s: %s\n", try.name, result(try.do()))
 	}
@@ -104,7 +104,7 @@ func inNamespaces(args []string) {
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWUTS,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}},
-		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT, unix.CAP_KILL},
+		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT, unix.CAP_SYS_RESOURCE},
 	}
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		fail("%v", err)
@@ -153,7 +153,7 @@ func propagation(args []string) {
 func look(args []string) {
 	if len(args) > 1 && args[1] == "slave" {
 		cmd := self("look", args[0])
-		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
 		if err := cmd.Run(); err != nil {
 			fail("%v", err)
 		}

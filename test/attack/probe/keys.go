@@ -18,7 +18,7 @@ const secret = "the-secret-of-the-host"
 // the serial numbers.
 func withKey(args []string) {
 	runtime.LockOSThread() // the session keyring is the thread's until it executes
-	if _, err := unix.KeyctlJoinSessionKeyring(""); err != nil {
+	if _, err := unix.KeyctlJoinSessionKeyring("sbx-attack-session"); err != nil {
 		fail("joining a keyring: %v", err)
 	}
 	add := func(ring int) int {
