@@ -51,13 +51,13 @@ func main() {
 	o := options{
 		start:      measure.StartOptions{Warmup: 10, Seed: seed},
 		throughput: measure.ThroughputOptions{Widths: widths, Batch: 120, Rounds: 7},
-		orphans:    measure.OrphanOptions{Seed: seed, Windows: []measure.Window{{From: 0, To: 8 * time.Millisecond}}},
+		orphans:    measure.OrphanOptions{Seed: seed, Windows: []measure.Window{{To: 3 * time.Millisecond}, {To: 8 * time.Millisecond}}},
 	}
 	o.rig.Register(flag.CommandLine)
 	flag.IntVar(&o.start.Rounds, "rounds", 200, "rounds of the start-up measurement")
 	flag.StringVar(&o.start.Base, "base", "bwrap", "`name` of the candidate the others are compared with")
 	flag.IntVar(&o.idle, "idle", 20, "idle sandboxes at once, for memory")
-	flag.IntVar(&o.orphans.Trials, "kills", 200, "kills per candidate")
+	flag.IntVar(&o.orphans.Trials, "kills", 200, "kills per candidate and window")
 	quick := flag.Bool("quick", false, "few rounds")
 	flag.BoolVar(&o.json, "json", false, "print JSON")
 	write := flag.Bool("write", false, "write the file named by -out")

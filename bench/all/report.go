@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/sbx-sandbox/sbx/bench/internal/measure"
@@ -68,14 +69,24 @@ func (r report) columns() []string {
 		fmt.Sprintf("per second: sandboxes finished, median of %d batches of %d, × %s: higher is better.", r.Throughput.Rounds, r.Throughput.Batch, r.Throughput.Base),
 		fmt.Sprintf("idle PSS: supervisor and first process, without the command, of one of %d idle sandboxes.", r.Memory.Sandboxes),
 	}
-	for _, o := range r.Orphans.Rows {
-		lines = append(lines, fmt.Sprintf("left after kill: sandboxes still there 1 s after SIGKILL of the front process, at a random moment %v after its start.", o.Window))
-		break
+	if windows := r.windows(); windows != "" {
+		lines = append(lines, "left after kill: sandboxes still there 1 s after SIGKILL of the front process at a random moment after its start, "+windows+".")
 	}
 	if r.PureCgroup {
 		lines = append(lines, "All ran in a private mount namespace with cgroup v2 on /sys/fs/cgroup, which this host does not have.")
 	}
 	return lines
+}
+
+// windows names the windows of the orphan gate.
+func (r report) windows() string {
+	var list []string
+	for _, o := range r.Orphans.Rows {
+		if w := o.Window.String(); !slices.Contains(list, w) {
+			list = append(list, w)
+		}
+	}
+	return strings.Join(list, " and ")
 }
 
 // write writes the report as a Markdown document.

@@ -2,7 +2,7 @@
 // process it started with SIGKILL at a random moment, and counts what is left after a
 // second.
 //
-//	orphans -n 1000 -window 0ms-8ms,8ms-60ms -only "sbx equal,sbx build" -gate
+//	orphans -n 1000 -only "sbx equal,sbx build" -gate
 //
 // It signals only its own children: it is a subreaper, so what a killed process leaves
 // becomes its child. With -gate the exit status is 1 if anything was left.
@@ -35,7 +35,7 @@ func main() {
 	var o options
 	o.rig.Register(flag.CommandLine)
 	flag.IntVar(&o.orphans.Trials, "n", 200, "kills per candidate and window")
-	windows := flag.String("window", "0ms-8ms,8ms-60ms", "when to kill: a list of `FROM-TO` after the start")
+	windows := flag.String("window", "0ms-3ms,0ms-8ms,8ms-60ms", "when to kill: a list of `FROM-TO` after the start")
 	flag.Uint64Var(&o.orphans.Seed, "seed", uint64(time.Now().UnixNano()), "seed of the moments")
 	flag.BoolVar(&o.json, "json", false, "print JSON")
 	flag.BoolVar(&o.gate, "gate", false, "fail if anything was left or a candidate could not run")

@@ -84,6 +84,9 @@ func run(ctx context.Context, o options) error {
 		var s measure.StartReport
 		s, err = measure.Start(ctx, r, o.start)
 		report, missed = s, o.limits.check(s)
+		if base, _ := s.Row(s.Base); err == nil && base.Runs == 0 {
+			fmt.Fprintf(os.Stderr, "pair: no ratios: the base %q was not measured\n", s.Base)
+		}
 	}
 	if err != nil {
 		return err
