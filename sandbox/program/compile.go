@@ -20,9 +20,9 @@ import (
 // Precondition: p.Validate() is nil.
 func Compile(p *sandbox.Plan) (*Program, error) {
 	b := &builder{}
-	b.p.Ops = make([]Op, 0, 256)
-	b.p.Data = make([]byte, 0, 8192)
-	b.p.Steps = make([]Step, 0, 64)
+	b.p.Ops = make([]Op, 0, 512)
+	b.p.Data = make([]byte, 0, 24<<10)
+	b.p.Steps = make([]Step, 0, 192)
 	b.p.CloneFlags = cloneFlags(p)
 
 	b.life()
@@ -127,7 +127,7 @@ func (b *builder) keyring(p *sandbox.Plan) {
 	}
 	b.step("join a new session keyring", "", "")
 	const joinSessionKeyring = 1 // KEYCTL_JOIN_SESSION_KEYRING, keyctl(2)
-	b.op(Op{Nr: unix.SYS_KEYCTL, Tolerate: unix.ENOSYS}, c(joinSessionKeyring), c(0))
+	b.op(Op{Nr: unix.SYS_KEYCTL, Tolerate: uint8(unix.ENOSYS)}, c(joinSessionKeyring), c(0))
 }
 
 // openUserLimits takes hold of the host's /proc/sys/user, for userLimits.

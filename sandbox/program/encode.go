@@ -50,7 +50,7 @@ func (p *Program) Encode(slots Slots) ([]byte, error) {
 			return nil, err
 		}
 		if p.Ops[i].Nr == OpRelocate {
-			shiftTable(block[uint64(data)+p.Ops[i].Args[0].Value:], int(p.Ops[i].Args[1].Value), uint64(data))
+			shiftTable(block[uint64(data)+p.Ops[i].Args[0]:], int(p.Ops[i].Args[1]), uint64(data))
 		}
 	}
 	return block, nil
@@ -59,12 +59,11 @@ func (p *Program) Encode(slots Slots) ([]byte, error) {
 func (p *Program) encodeOp(out []byte, index int, data uint64, slots Slots) error {
 	op := &p.Ops[index]
 	flags := uint32(op.Opt)
-	for i, a := range op.Args {
-		v := a.Value
-		switch a.Kind {
+	for i, v := range op.Args {
+		switch op.Kinds[i] {
 		case Const:
 		case Slot:
-			v = slots[a.Value]
+			v = slots[v]
 		case Addr:
 			v += data
 			flags |= 1 << (baseShift + i)
@@ -82,9 +81,9 @@ func (p *Program) encodeOp(out []byte, index int, data uint64, slots Slots) erro
 		}
 		putWord(out[opArgs+8*i:], v)
 	}
-	binary.LittleEndian.PutUint32(out[opNr:], uint32(int32(op.Nr)))
+	binary.LittleEndian.PutUint32(out[opNr:], uint32(op.Nr))
 	binary.LittleEndian.PutUint32(out[opFlags:], flags)
-	binary.LittleEndian.PutUint32(out[opJump:], uint32(headSize+opSize*op.Jump))
+	binary.LittleEndian.PutUint32(out[opJump:], uint32(headSize+opSize*int(op.Jump)))
 	binary.LittleEndian.PutUint32(out[opTolerate:], uint32(op.Tolerate))
 	return nil
 }

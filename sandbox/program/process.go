@@ -81,7 +81,7 @@ func (b *builder) dropPrivileges(p *sandbox.Plan) {
 	drops := []int{}
 	for i := sandbox.Capability(0); i <= sandbox.LastCapability; i++ {
 		if !keep[i] {
-			drops = append(drops, b.op(Op{Nr: unix.SYS_PRCTL, Tolerate: unix.EINVAL, Opt: Skip}, c(unix.PR_CAPBSET_DROP), ci(int(i))))
+			drops = append(drops, b.op(Op{Nr: unix.SYS_PRCTL, Tolerate: uint8(unix.EINVAL), Opt: Skip}, c(unix.PR_CAPBSET_DROP), ci(int(i))))
 		}
 	}
 	for _, d := range drops { // the kernel has no higher ones than the first it refuses
@@ -169,7 +169,7 @@ func (b *builder) fork(p *sandbox.Plan) {
 		b.call(unix.SYS_DUP3, res(b.null), c(fd), c(0))
 	}
 	// Descriptor 3 may be the status pipe itself, which dup3(2) would refuse.
-	b.op(Op{Nr: unix.SYS_DUP3, Tolerate: unix.EINVAL}, slot(SlotStatus), c(3), c(unix.O_CLOEXEC))
+	b.op(Op{Nr: unix.SYS_DUP3, Tolerate: uint8(unix.EINVAL)}, slot(SlotStatus), c(3), c(unix.O_CLOEXEC))
 	b.call(unix.SYS_CLOSE_RANGE, c(4), c(^uint64(0)>>32), c(0))
 	b.op(Op{Nr: OpInit}, res(child), c(3), c(groupSignals))
 

@@ -53,14 +53,15 @@ func (w Who) String() string { return [...]string{"init", "mapper", "payload"}[w
 // Op is one operation: a system call, or one of the interpreter's own below
 // zero.
 type Op struct {
-	Nr   int
-	Args [6]Arg
-	Opt  Opt
+	Args  [6]uint64
+	Kinds [6]ArgKind // of Args
+	Opt   Opt
+	// Tolerate is an errno that is no failure, 0 for none.
+	Tolerate uint8
+	Nr       int32
 	// Jump is where to go on instead of the next operation: for Fork in the
 	// child, for Skip after a tolerated error.
-	Jump int
-	// Tolerate is an errno that is no failure, 0 for none.
-	Tolerate unix.Errno
+	Jump int32
 }
 
 // The interpreter's own operations. They must agree with the assembly of
@@ -85,7 +86,7 @@ const (
 )
 
 // Opt is a set of options of an operation.
-type Opt uint32
+type Opt uint8
 
 // The options; they must agree with the assembly.
 const (
@@ -198,16 +199,19 @@ func (b *builder) step(doc, path, from string) {
 }
 
 // call appends a system call and returns its index.
-func (b *builder) call(nr int, args ...Arg) int { return b.op(Op{Nr: nr}, args...) }
+func (b *builder) call(nr int32, args ...Arg) int { return b.op(Op{Nr: nr}, args...) }
 
 func (b *builder) op(o Op, args ...Arg) int {
-	copy(o.Args[:], args)
 	b.p.Ops = append(b.p.Ops, o)
+	last := &b.p.Ops[len(b.p.Ops)-1]
+	for i, a := range args {
+		last.Args[i], last.Kinds[i] = a.Value, a.Kind
+	}
 	return len(b.p.Ops) - 1
 }
 
 // land makes the operation at index op jump to the next one appended.
-func (b *builder) land(op int) { b.p.Ops[op].Jump = b.at() }
+func (b *builder) land(op int) { b.p.Ops[op].Jump = int32(b.at()) }
 
 // str is the address of s as a C string.
 func (b *builder) str(s string) Arg {

@@ -154,7 +154,7 @@ func (b *builder) parents(rel string) {
 // outlives the sandbox (a persistent home).
 func (b *builder) mkdir(rel string, mode uint32) {
 	if !b.made[rel] {
-		b.op(Op{Nr: unix.SYS_MKDIRAT, Tolerate: unix.EEXIST}, atCWD, b.str(rel), c(uint64(mode)))
+		b.op(Op{Nr: unix.SYS_MKDIRAT, Tolerate: uint8(unix.EEXIST)}, atCWD, b.str(rel), c(uint64(mode)))
 		b.made[rel] = true
 	}
 }
@@ -162,14 +162,15 @@ func (b *builder) mkdir(rel string, mode uint32) {
 // node makes an empty file to mount on.
 func (b *builder) node(rel string) {
 	if !b.made[rel] {
-		b.op(Op{Nr: unix.SYS_MKNODAT, Tolerate: unix.EEXIST}, atCWD, b.str(rel), c(unix.S_IFREG|0o444), c(0))
+		b.op(Op{Nr: unix.SYS_MKNODAT, Tolerate: uint8(unix.EEXIST)}, atCWD, b.str(rel), c(unix.S_IFREG|0o444), c(0))
 		b.made[rel] = true
 	}
 }
 
-// place is where a mount goes: a descriptor of the target, opened without
-// following links. An own target is made first.
-func (b *builder) place(m sandbox.Mount) int {
+// place is where a mount goes: a directory and a path in it. The path is empty
+// where the target was opened without following links. An own target is made
+// first.
+func (b *builder) place(m sandbox.Mount) (dir Arg, path string) {
 	r := rel(m.Target)
 	if m.Own {
 		b.parents(r)
@@ -179,7 +180,16 @@ func (b *builder) place(m sandbox.Mount) int {
 			b.node(r)
 		}
 	}
-	return b.open(atCWD, r)
+	if m.Direct {
+		return atCWD, r
+	}
+	return res(b.open(atCWD, r)), ""
+}
+
+// put places the detached tree at the target of m.
+func (b *builder) put(tree int, m sandbox.Mount) {
+	dir, path := b.place(m)
+	b.move(res(tree), dir, path)
 }
 
 func attributes(m sandbox.Mount) uint64 {
@@ -204,8 +214,7 @@ func (b *builder) mount(m sandbox.Mount) {
 		b.guard(m)
 	case sandbox.Tmpfs:
 		b.step(fmt.Sprintf("mount a tmpfs of %d bytes on %s", m.Size, m.Target), m.Target, m.From)
-		t := b.tmpfs(m.Size, m.Inodes, m.Mode, attributes(m))
-		b.move(res(t), res(b.place(m)), "")
+		b.mountTmpfs(m)
 	case sandbox.Mask:
 		b.mask(m)
 	case sandbox.Dir:
@@ -234,10 +243,29 @@ func (b *builder) bind(m sandbox.Mount) {
 		doc = fmt.Sprintf("bind %s on %s %s", m.Source, m.Target, access)
 	}
 	b.step(doc, m.Source, m.From)
-	t := b.clone(res(b.open(atCWD, m.Source)))
+	var t int
+	if m.System {
+		t = b.call(unix.SYS_OPEN_TREE, atCWD, b.str(m.Source),
+			c(unix.AT_SYMLINK_NOFOLLOW|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))
+	} else {
+		t = b.clone(res(b.open(atCWD, m.Source)))
+	}
 	b.setattr(res(t), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attributes(m), 0)
 	b.step("put it on "+m.Target, m.Target, m.From)
-	b.move(res(t), res(b.place(m)), "")
+	b.put(t, m)
+}
+
+func (b *builder) mountTmpfs(m sandbox.Mount) {
+	if !m.Direct {
+		b.put(b.tmpfs(m.Size, m.Inodes, m.Mode, attributes(m)), m)
+		return
+	}
+	_, r := b.place(m)
+	flags := uint64(unix.MS_NOSUID | unix.MS_NODEV)
+	if m.NoExec {
+		flags |= unix.MS_NOEXEC
+	}
+	b.classic("tmpfs", r, flags, fmt.Sprintf("size=%d,nr_inodes=%d,mode=%o", m.Size, m.Inodes, m.Mode))
 }
 
 // guard binds what is at the target onto itself. A mount point can be neither
@@ -262,7 +290,7 @@ func (b *builder) mask(m sandbox.Mount) {
 	} else {
 		t = b.cloneNull()
 	}
-	b.move(res(t), res(b.place(m)), "")
+	b.put(t, m)
 }
 
 // cloneNull is a read-only mount of the host's /dev/null, which reads as an
@@ -297,7 +325,7 @@ func (b *builder) file(m sandbox.Mount) {
 	b.create(tmp, m)
 	t := b.clone(res(b.open(atCWD, tmp)))
 	b.setattr(res(t), "", unix.AT_EMPTY_PATH, attributes(m), 0)
-	b.move(res(t), res(b.place(m)), "")
+	b.put(t, m)
 	b.call(unix.SYS_UNLINKAT, atCWD, b.str(tmp), c(0))
 	b.call(unix.SYS_UNLINKAT, atCWD, b.str(stash), c(unix.AT_REMOVEDIR))
 	delete(b.made, stash)
@@ -322,8 +350,7 @@ func (b *builder) dev(p *sandbox.Plan) {
 	}
 	b.step("mount a tmpfs of 64 KiB on /dev", "/dev", "root.dev")
 	b.mkdirAt(p, "dev")
-	t := b.tmpfs(64<<10, 128, 0o755, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
-	b.move(res(t), res(b.open(atCWD, "dev")), "")
+	b.classic("tmpfs", "dev", unix.MS_NOSUID|unix.MS_NOEXEC, "size=64k,nr_inodes=128,mode=755")
 	for i, d := range p.Pseudo.Devices {
 		b.step("put /dev/"+d+" in place", "/dev/"+d, "root.dev")
 		b.node("dev/" + d)
@@ -392,18 +419,14 @@ func (b *builder) proc(p *sandbox.Plan) {
 
 func (b *builder) procReadOnly(f string) {
 	b.step("make /proc/"+f+" read-only", "/proc/"+f, "")
-	t := b.op(Op{Nr: unix.SYS_OPEN_TREE, Tolerate: unix.ENOENT, Opt: Skip}, atCWD, b.str("proc/"+f),
-		c(unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE|unix.OPEN_TREE_CLOEXEC))
-	b.setattr(res(t), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, 0)
-	b.move(res(t), atCWD, "proc/"+f)
-	b.land(t)
+	path := b.str("proc/" + f)
+	first := b.op(Op{Nr: unix.SYS_MOUNT, Tolerate: uint8(unix.ENOENT), Opt: Skip}, path, path, c(0), c(unix.MS_BIND), c(0))
+	b.call(unix.SYS_MOUNT, c(0), path, c(0), c(unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC), c(0))
+	b.land(first)
 }
 
-// procMask covers a file of /proc with the null device.
+// procMask covers a file of /proc with the null device, which reads as empty.
 func (b *builder) procMask(f string) {
 	b.step("mask /proc/"+f, "/proc/"+f, "")
-	at := b.op(Op{Nr: unix.SYS_OPENAT, Tolerate: unix.ENOENT, Opt: Skip}, atCWD, b.str("proc/"+f), c(unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW), c(0))
-	t := b.cloneNull()
-	b.move(res(t), res(at), "")
-	b.land(at)
+	b.op(Op{Nr: unix.SYS_MOUNT, Tolerate: uint8(unix.ENOENT)}, b.str("/dev/null"), b.str("proc/"+f), c(0), c(unix.MS_BIND), c(0))
 }
