@@ -1,7 +1,6 @@
-// A run lives for milliseconds and its own work is not parallel: the runtime
-// need not read the limits of its cgroup to choose a number of threads.
+// What sbx does itself is not parallel; the runtime need not go on looking
+// whether the limits of its cgroup changed.
 //
-//go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
 
 // Command sbx runs programs in rootless sandboxes described by TOML profiles.

@@ -69,11 +69,6 @@ func (b *builder) life() {
 	b.call(unix.SYS_CLOSE, slot(SlotStatusRead))
 	b.starterLives()
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_NAME), b.str("sbx-init"))
-	// What the starter was called with is not the sandbox's to read: the
-	// strings lie on the stack that this process has a copy of.
-	zero := b.call(unix.SYS_OPENAT, atCWD, b.str("/dev/zero"), c(unix.O_RDONLY|unix.O_CLOEXEC), c(0))
-	b.call(unix.SYS_READ, res(zero), slot(SlotArgs), slot(SlotArgsLen))
-	b.call(unix.SYS_CLOSE, res(zero))
 	b.null = b.call(unix.SYS_OPENAT, atCWD, b.str("/dev/null"), c(unix.O_RDWR|unix.O_CLOEXEC), c(0))
 	b.call(unix.SYS_UMASK, c(0)) // modes below are meant as they stand
 }

@@ -37,23 +37,27 @@ const (
 // table holds; see vector.
 func putWord(b []byte, v uint64) { binary.LittleEndian.PutUint64(b, v) }
 
+// Size is the length of the Program's block in bytes.
+func (p *Program) Size() int { return headSize + opSize*len(p.Ops) + len(p.Data) }
+
 // Encode lays the Program out as one block for the given slots. The block is
 // written to while it runs.
-func (p *Program) Encode(slots Slots) ([]byte, error) {
+//
+// Precondition: block holds at least Size zero bytes.
+func (p *Program) Encode(block []byte, slots Slots) error {
 	data := headSize + opSize*len(p.Ops)
-	block := make([]byte, data+len(p.Data))
 	copy(block[data:], p.Data)
 	putWord(block[HeadAllSignals:], ^uint64(0))
 	putWord(block[HeadReport:], slots[SlotReport])
 	for i := range p.Ops {
 		if err := p.encodeOp(block[headSize+opSize*i:], i, uint64(data), slots); err != nil {
-			return nil, err
+			return err
 		}
 		if p.Ops[i].Nr == OpRelocate {
 			shiftTable(block[uint64(data)+p.Ops[i].Args[0]:], int(p.Ops[i].Args[1]), uint64(data))
 		}
 	}
-	return block, nil
+	return nil
 }
 
 func (p *Program) encodeOp(out []byte, index int, data uint64, slots Slots) error {

@@ -15,6 +15,7 @@ func TerminalGuard(tty int, mode *unix.Termios) (*Program, error) {
 	b.step("wait for the end of sbx and restore the terminal's mode", "", "process.tty")
 	b.call(unix.SYS_CLOSE, slot(SlotSyncWrite))
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_NAME), b.str("sbx-tty"))
+	b.forget()
 	b.op(Op{Nr: unix.SYS_READ, Opt: Ignore}, slot(SlotSync), addr(b.space(8)), c(1))
 	raw := unsafe.Slice((*byte)(unsafe.Pointer(mode)), int(unsafe.Sizeof(*mode)))
 	b.op(Op{Nr: unix.SYS_IOCTL, Opt: Ignore}, ci(tty), c(unix.TCSETSW), addr(b.bytes(raw)))

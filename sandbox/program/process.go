@@ -163,19 +163,29 @@ func (b *builder) fork(p *sandbox.Plan) {
 	b.step("start the command's process", "", "")
 	child := b.op(Op{Nr: unix.SYS_CLONE, Opt: Fork}, c(flags|uint64(unix.SIGCHLD)))
 
-	b.step("let go of everything but the status pipe; reap, and pass signals on, until the command is done", "", "")
+	b.step("let go of the starter's memory and descriptors but the status pipe", "", "")
 	b.capset([2]uint32{})
+	b.forget()
 	for fd := range uint64(3) {
 		b.call(unix.SYS_DUP3, res(b.null), c(fd), c(0))
 	}
 	// Descriptor 3 may be the status pipe itself, which dup3(2) would refuse.
 	b.op(Op{Nr: unix.SYS_DUP3, Tolerate: uint8(unix.EINVAL)}, slot(SlotStatus), c(3), c(unix.O_CLOEXEC))
 	b.call(unix.SYS_CLOSE_RANGE, c(4), c(^uint64(0)>>32), c(0))
+	b.step("reap, and pass signals on, until the command is done", "", "")
 	b.op(Op{Nr: OpInit}, res(child), c(3), c(groupSignals))
 
 	b.who = Payload
 	b.land(child)
 	b.payload(p)
+}
+
+// forget unmaps all memory but the interpreter and the block: what the starter
+// knew is neither needed nor to be found in this process.
+func (b *builder) forget() {
+	for _, s := range []int{SlotBelow, SlotBetween, SlotAbove} {
+		b.op(Op{Nr: unix.SYS_MUNMAP, Opt: Ignore}, slot(s), slot(s+1))
+	}
 }
 
 func (b *builder) payload(p *sandbox.Plan) {

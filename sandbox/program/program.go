@@ -134,8 +134,12 @@ const (
 	SlotMapRead           // pipe by which init tells the mapper to go on
 	SlotMapWrite
 	SlotTerminal // socket on which the terminal's controlling side is handed out
-	SlotArgs     // address and length of the starter's argument and environment strings
-	SlotArgsLen
+	SlotBelow    // address and length of the starter's memory below the interpreter,
+	SlotBelowLen
+	SlotBetween // between it and the block,
+	SlotBetweenLen
+	SlotAbove // and above the block
+	SlotAboveLen
 	SlotStdin  // descriptors in place of the standard ones, where the Plan says so
 	SlotStdout // (TTYNever: pipes)
 	SlotStderr

@@ -49,7 +49,7 @@ func BenchmarkCompile(b *testing.B) {
 	for b.Loop() {
 		prog, err := program.Compile(plan)
 		if err == nil {
-			_, err = prog.Encode(program.Slots{})
+			err = prog.Encode(make([]byte, prog.Size()), program.Slots{})
 		}
 		if err != nil {
 			b.Fatal(err)
