@@ -18,7 +18,7 @@ type guard struct {
 }
 
 func newGuard(tty int, mode *unix.Termios) (*guard, error) {
-	prog, err := program.TerminalGuard(tty, mode)
+	prog, err := program.TerminalGuard(tty, child.TermiosBytes(mode))
 	if err != nil {
 		return nil, err
 	}

@@ -108,3 +108,8 @@ func ParseReport(b []byte) (Report, error) {
 		Errno:  unix.Errno(uint32(b[4]) | uint32(b[5])<<8 | uint32(b[6])<<16 | uint32(b[7])<<24),
 	}, nil
 }
+
+// TermiosBytes is the struct termios in memory, as ioctl(2) takes it.
+func TermiosBytes(t *unix.Termios) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(t)), unsafe.Sizeof(*t))
+}
