@@ -130,6 +130,9 @@ type Mount struct {
 	// Target means, System the same of Source: no look-up that guards against
 	// links is needed.
 	Direct bool `json:"direct,omitempty"`
+	// Sealed says that a parent, a read-only Tmpfs, gives its own attributes to
+	// this mount once all that lies below it is in place.
+	Sealed bool `json:"sealed,omitempty"`
 	System bool `json:"system,omitempty"`
 	// Private marks a bind of a directory of sbx's own, which only sandboxes
 	// write: what is mounted below it may be made there.

@@ -10,10 +10,9 @@ import (
 // end, and SlotSyncWrite, the other, which only the starter keeps.
 func TerminalGuard(tty int, mode []byte) (*Program, error) {
 	b := &builder{}
-	b.step("wait for the end of sbx and restore the terminal's mode", "", "process.tty")
+	b.step("", "process.tty", "wait for the end of sbx and restore the terminal's mode")
 	b.call(unix.SYS_CLOSE, slot(SlotSyncWrite))
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_NAME), b.str("sbx-tty"))
-	b.forget()
 	b.op(Op{Nr: unix.SYS_READ, Opt: Ignore}, slot(SlotSync), addr(b.space(8)), c(1))
 	b.op(Op{Nr: unix.SYS_IOCTL, Opt: Ignore}, ci(tty), c(unix.TCSETSW), addr(b.bytes(mode)))
 	b.op(Op{Nr: OpExit}, c(0))

@@ -31,12 +31,17 @@ type Program struct {
 // Step is a stretch of operations with one purpose. Its sentence is what
 // `sbx explain --steps` prints, and what a failure is named by.
 type Step struct {
-	Doc  string // imperative: "mount a tmpfs of 64 MiB on /dev/shm"
 	From string // the profile's key that asked for it, if one did
 	Path string // the path a failure is about
 	Who  Who
 	Op   int // index of its first operation
+
+	format string // the sentence, put together only when somebody reads it
+	args   []any
 }
+
+// Doc is the step's sentence: "mount a tmpfs of 67108864 bytes on /dev/shm".
+func (s Step) Doc() string { return fmt.Sprintf(s.format, s.args...) }
 
 // Who runs a step.
 type Who uint8
@@ -134,14 +139,8 @@ const (
 	SlotMapRead           // pipe by which init tells the mapper to go on
 	SlotMapWrite
 	SlotTerminal // socket on which the terminal's controlling side is handed out
-	SlotBelow    // address and length of the starter's memory below the interpreter,
-	SlotBelowLen
-	SlotBetween // between it and the block,
-	SlotBetweenLen
-	SlotAbove // and above the block
-	SlotAboveLen
-	SlotStdin  // descriptors in place of the standard ones, where the Plan says so
-	SlotStdout // (TTYNever: pipes)
+	SlotStdin    // descriptors in place of the standard ones, where the Plan says so
+	SlotStdout   // (TTYNever: pipes)
 	SlotStderr
 	NumSlots
 )
@@ -163,7 +162,7 @@ func (p *Program) Step(op int) (Step, error) {
 func (p *Program) String() string {
 	var b strings.Builder
 	for i, s := range p.Steps {
-		fmt.Fprintf(&b, "%3d  %-8s %s", i+1, s.Who, s.Doc)
+		fmt.Fprintf(&b, "%3d  %-8s %s", i+1, s.Who, s.Doc())
 		if s.From != "" {
 			fmt.Fprintf(&b, "  [%s]", s.From)
 		}
@@ -197,9 +196,10 @@ func (b *builder) at() int { return len(b.p.Ops) }
 // new root while it is being built.
 var atCWD = ci(unix.AT_FDCWD)
 
-// step begins a step; the operations that follow belong to it.
-func (b *builder) step(doc, path, from string) {
-	b.p.Steps = append(b.p.Steps, Step{Doc: doc, Path: path, From: from, Who: b.who, Op: b.at()})
+// step begins a step; the operations that follow belong to it. The sentence is
+// imperative.
+func (b *builder) step(path, from, format string, args ...any) {
+	b.p.Steps = append(b.p.Steps, Step{Path: path, From: from, Who: b.who, Op: b.at(), format: format, args: args})
 }
 
 // call appends a system call and returns its index.

@@ -30,7 +30,7 @@ func newGuard(tty int, mode *unix.Termios) (*guard, error) {
 	var slots program.Slots
 	slots[program.SlotSync], slots[program.SlotSyncWrite] = uint64(p[0]), uint64(p[1])
 	g := &guard{pipe: p[1]}
-	if g.pid, g.pidfd, err = child.Start(prog, slots, true); err != nil {
+	if g.pid, g.pidfd, err = child.Start(prog, slots); err != nil {
 		unix.Close(p[1])
 		return nil, fmt.Errorf("guarding the terminal's mode: %w", err)
 	}

@@ -145,7 +145,7 @@ func (s *sandboxed) start() error {
 		return err
 	}
 	var err error
-	if s.pid, s.fd, err = child.Start(s.prog, s.ends.slots, true); err != nil {
+	if s.pid, s.fd, err = child.Start(s.prog, s.ends.slots); err != nil {
 		return cloneError(err)
 	}
 	s.ends.ours = append(s.ends.ours, s.fd)

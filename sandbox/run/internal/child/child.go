@@ -40,22 +40,21 @@ const codeSize = 2048
 // ERRORS.
 //
 // The caller's thread becomes the child's parent for PR_SET_PDEATHSIG
-// (PR_SET_PDEATHSIG(2const)).
-func Start(prog *program.Program, slots program.Slots, forget bool) (pid, pidfd int, err error) {
-	// The block gets pages of its own: the child drops all others.
+// (PR_SET_PDEATHSIG(2const)). The caller's memory is marked not to be copied to
+// children: none but those started here or by execve(2) may be made afterwards.
+func Start(prog *program.Program, slots program.Slots) (pid, pidfd int, err error) {
 	page := uintptr(os.Getpagesize())
 	size := (uintptr(prog.Size()) + page - 1) &^ (page - 1)
-	block, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	// Shared, so that the child's writes copy no pages.
+	block, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
 	if err != nil {
 		return 0, -1, fmt.Errorf("getting memory for the child: %w", err)
 	}
 	defer unix.Munmap(block)
-	if forget {
-		rest(&slots, uintptr(unsafe.Pointer(&block[0])), size, page)
-	}
 	if err := prog.Encode(block, slots); err != nil {
 		return 0, -1, err
 	}
+	keepOnly(uintptr(unsafe.Pointer(&block[0])), size, page)
 	// The kernel writes the descriptor into the block.
 	fd := (*int32)(unsafe.Pointer(&block[program.HeadStatus]))
 	args := &cloneArgs{
@@ -76,16 +75,18 @@ func Start(prog *program.Program, slots program.Slots, forget bool) (pid, pidfd 
 // 47 (amd64) or 48 (arm64) bits of address.
 const userSpace = 1<<addressBits - 4096
 
-// rest sets the slots that tell the child what to drop: everything but the
-// pages of the interpreter and of the block.
-func rest(slots *program.Slots, block, size, page uintptr) {
+// keepOnly marks all memory but the pages of the interpreter and of the block
+// as not to be copied to children (madvise(2), MADV_DONTFORK). The child then
+// has nothing of what this process knows, and neither side copies pages that
+// the other writes. Holes in the ranges give ENOMEM after all else was marked;
+// without the mark the child works as well, only with more memory.
+func keepOnly(block, size, page uintptr) {
 	low, high := code()&^(page-1), (code()+codeSize+page-1)&^(page-1)
-	if block < high { // never seen; the child then keeps its memory
-		return
-	}
 	const first = 0x10000 // vm.mmap_min_addr
-	for i, s := range [][2]uintptr{{first, low}, {high, block}, {block + size, userSpace}} {
-		slots[program.SlotBelow+2*i], slots[program.SlotBelow+2*i+1] = uint64(s[0]), uint64(s[1]-s[0])
+	for _, s := range [][2]uintptr{{first, low}, {high, block}, {block + size, userSpace}} {
+		if s[0] < s[1] {
+			_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, s[0], s[1]-s[0], unix.MADV_DONTFORK)
+		}
 	}
 }
 
