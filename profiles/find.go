@@ -121,11 +121,11 @@ func notFound(name string, e Env, only string) error {
 	var known []string
 	for _, info := range List(e) {
 		if only == "" || strings.HasPrefix(info.Ref.String(), only) || only == "user:" && filepath.Dir(info.Ref.Path) == e.userDir() {
-			known = append(known, only+info.Name)
+			known = append(known, info.Name)
 		}
 	}
-	if near := nearest(only+name, known); near != "" {
-		err.Near = []string{near}
+	if near := nearest(name, known); near != "" {
+		err.Near = []string{only + near}
 	}
 	if only != "builtin:" && e.userDir() != "" {
 		err.Looked = append(err.Looked, e.userDir())

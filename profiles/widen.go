@@ -245,7 +245,7 @@ func (c *comparison) mounts() {
 				c.grant(key, "leaves out the %s of your own profile", have.Type)
 			}
 		case "tmpfs", "file", "mask": // cover what is below and show nothing of the host
-			if have != nil && m.Type != "mask" && m.Exec && have.mounted() && !have.Exec {
+			if m.Type != "mask" && m.Exec && have.forbidsExec() {
 				c.grant(key+".exec", "true where your own profile has false")
 			}
 		default:
@@ -263,8 +263,14 @@ func (c *comparison) mounts() {
 	}
 }
 
-// mounted reports whether exec and the like mean something for the mount.
-func (m *Mount) mounted() bool { return m.Type == "bind" || m.Type == "tmpfs" || m.Type == "file" }
+// forbidsExec reports whether nothing at the mount can be run; nil forbids
+// nothing.
+func (m *Mount) forbidsExec() bool {
+	if m == nil {
+		return false
+	}
+	return m.Type == "mask" || m.Type != "symlink" && !m.Exec
+}
 
 func (p *Profile) mountOn(target string) *Mount {
 	for i := range p.Mounts {
@@ -289,7 +295,7 @@ func (c *comparison) bind(key string, m, have *Mount) {
 	if m.Dev && !(same && have.Dev) {
 		c.grant(key+".dev", "lets device nodes work")
 	}
-	if m.Exec && have != nil && have.mounted() && !have.Exec {
+	if m.Exec && have.forbidsExec() {
 		c.grant(key+".exec", "true where your own profile has false")
 	}
 }
