@@ -149,28 +149,31 @@ func bare(err error) error {
 }
 
 // Discover walks up from cwd to the first .sbx.toml. It stops at the home
-// directory, at another file system, and at a directory that belongs to
-// neither the user nor root; a file in such a directory is not used.
+// directory, at another file system, and at a directory that somebody other
+// than the user and root could have put the file into; a file in such a
+// directory, or one that belongs to somebody else, is not used.
 func Discover(cwd string, e Env) (path string, ok bool, err error) {
-	dev := uint64(0)
-	for dir := filepath.Clean(cwd); filepath.IsAbs(dir); dir = filepath.Dir(dir) {
-		if dir == e.Home {
-			return "", false, nil
-		}
+	dir := filepath.Clean(cwd)
+	for first, dev := true, uint64(0); filepath.IsAbs(dir) && dir != e.Home; first, dir = false, filepath.Dir(dir) {
 		var st syscall.Stat_t
 		if err := syscall.Stat(dir, &st); err != nil {
 			return "", false, fmt.Errorf("looking for %s in %s: %w", projectFile, dir, err)
 		}
-		if dir != filepath.Clean(cwd) && uint64(st.Dev) != dev || int(st.Uid) != e.UID && st.Uid != 0 {
+		foreign := int(st.Uid) != e.UID && st.Uid != 0 || st.Mode&0o002 != 0 // sticky or not: /tmp is shared
+		if foreign || !first && uint64(st.Dev) != dev {
 			return "", false, nil
 		}
 		dev = uint64(st.Dev)
 		file := filepath.Join(dir, projectFile)
-		switch _, err := os.Lstat(file); {
+		switch err := syscall.Lstat(file, &st); {
 		case err == nil:
-			return file, true, nil
+			own := int(st.Uid) == e.UID || st.Uid == 0
+			if !own {
+				file = ""
+			}
+			return file, own, nil
 		case !errors.Is(err, fs.ErrNotExist):
-			return "", false, fmt.Errorf("looking for %s in %s: %w", projectFile, dir, bare(err))
+			return "", false, fmt.Errorf("looking for %s in %s: %w", projectFile, dir, err)
 		}
 		if dir == "/" {
 			break

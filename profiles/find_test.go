@@ -141,11 +141,17 @@ func TestDiscover(t *testing.T) {
 		"srv/top/foreign/.sbx.toml":  "",
 		"srv/top/linked/sub/f":       "",
 		"srv/elsewhere/project.toml": "",
+		"srv/shared/.sbx.toml":       "",
+		"srv/shared/sub/f":           "",
+		"srv/given/.sbx.toml":        "",
 	})
 	if err := os.Symlink("../../elsewhere/project.toml", dir+"/srv/top/linked/.sbx.toml"); err != nil {
 		t.Fatal(err)
 	}
-	foreign := dir + "/srv/top/foreign"
+	foreign, shared := dir+"/srv/top/foreign", dir+"/srv/shared"
+	if err := os.Chmod(shared, 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct{ name, cwd, want string }{
 		{"in the project", dir + "/home/proj", dir + "/home/proj/.sbx.toml"},
 		{"below the project", dir + "/home/proj/a/b/c", dir + "/home/proj/.sbx.toml"},
@@ -153,14 +159,17 @@ func TestDiscover(t *testing.T) {
 		{"in the home", dir + "/home", ""},
 		{"outside the home", dir + "/srv/top", dir + "/srv/top/.sbx.toml"},
 		{"a link", dir + "/srv/top/linked/sub", dir + "/srv/top/linked/.sbx.toml"},
+		{"a directory for all", shared, ""},
+		{"below a directory for all", shared + "/sub", ""},
 		{"other file system", "/proc/self", ""},
 	}
 	if os.Getuid() == 0 {
-		if err := os.Chown(foreign, 12345, -1); err != nil {
+		if err := errors.Join(os.Chown(foreign, 12345, -1), os.Lchown(dir+"/srv/given/.sbx.toml", 12345, -1)); err != nil {
 			t.Fatal(err)
 		}
 		tests = append(tests, []struct{ name, cwd, want string }{
 			{"somebody else's directory", foreign, ""},
+			{"somebody else's file", dir + "/srv/given", ""},
 			{"below somebody else's directory", foreign + "/sub", ""},
 		}...)
 	}

@@ -2,6 +2,7 @@ package profiles
 
 import (
 	"bytes"
+	"go/format"
 	"os"
 	"reflect"
 	"slices"
@@ -116,6 +117,9 @@ func TestSchemaRefusesInvalid(t *testing.T) {
 func TestGeneratedFiles(t *testing.T) {
 	tables, err := Tables(os.DirFS("builtin"))
 	if err != nil {
+		t.Fatal(err)
+	}
+	if tables, err = format.Source(tables); err != nil {
 		t.Fatal(err)
 	}
 	doc, err := os.ReadFile("../docs/PROFILES.md")

@@ -309,3 +309,28 @@ func TestTrustNeedsAFile(t *testing.T) {
 		t.Errorf("List without a home: %v, %v", entries, err)
 	}
 }
+
+func TestProtected(t *testing.T) {
+	p := parse(t, "")
+	want := []string{"/nonexistent", "/home/u/.config/sbx", "/home/u/.local/state/sbx", "/proj/test.toml"}
+	if got := p.Protected(testEnv); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// The current directory may be written with a link in it, and the file
+// without.
+func TestProjectFilesThroughLinks(t *testing.T) {
+	dir, env := hostDir(t, map[string]string{"real/x.toml": "version = 1\n"})
+	if err := os.Symlink("real", dir+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	env.Cwd = dir + "/link"
+	p, err := Load(Ref{Path: dir + "/real/x.toml"}, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.ProjectFiles()) != 1 {
+		t.Error("a file below the current directory is taken for the user's own")
+	}
+}

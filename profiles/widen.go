@@ -193,7 +193,8 @@ func (c *comparison) added(r *row, p, base any) {
 	switch list := p.(type) {
 	case *[]string: // paths
 		for i, path := range *list {
-			if !slices.ContainsFunc(*base.(*[]string), func(have string) bool { return within(path, have) }) {
+			shared := slices.ContainsFunc(*base.(*[]string), func(have string) bool { return within(path, have) })
+			if !shared && !c.base.showsHome(path) {
 				c.grant(fmt.Sprintf("%s[%d]", r.path, i), "shows %s", path)
 			}
 		}
@@ -204,6 +205,24 @@ func (c *comparison) added(r *row, p, base any) {
 			}
 		}
 	}
+}
+
+// showsHome reports whether p shows all of a path of the home, because it shows
+// the home and hides nothing at, above or below the path.
+func (p *Profile) showsHome(path string) bool {
+	if p.Home.Mode != "host" {
+		return false
+	}
+	parts := strings.Split(path, "/")
+	return !slices.ContainsFunc(p.Home.Hide, func(glob string) bool {
+		globs := strings.Split(glob, "/")
+		for i := range min(len(parts), len(globs)) {
+			if !matchGlob(globs[i], parts[i]) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func (c *comparison) removed(r *row, p, base []string) {

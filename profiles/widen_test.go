@@ -50,6 +50,8 @@ var widenings = []struct{ row, narrow, wide, key string }{
 	{"home.access", `home.mode = "host"`, "home = { mode = \"host\", access = \"rw\" }", "home.access"},
 	{"home.size", "", `home.size = "1T"`, "home.size"},
 	{"home.share", `home.share = [".a"]`, `home.share = [".a", ".a/b", ".ab"]`, "home.share[2]"},
+	{"home.share", `home = { mode = "host", hide = [".c*/x"] }`, `home.share = [".v", ".c", ".cd/x/y"]`, "home.share[1]"},
+	{"home.share", `home = { mode = "host", hide = [".c*/x"] }`, `home.share = [".v", ".c", ".cd/x/y"]`, "home.share[2]"},
 	{"home.hide", `home = { mode = "host", hide = [".a"] }`, `home.mode = "host"`, "home.hide"},
 	{"workspace.path", "", `workspace.path = "/home/u"`, "workspace.path"},
 	{"workspace.access", `workspace.access = "ro"`, "", "workspace.access"},
@@ -106,7 +108,7 @@ func TestWidens(t *testing.T) {
 			if test.row == "name" || test.row == "environment.unset" || test.row == "policy.require" || strings.HasPrefix(test.row, "mounts.") || strings.HasSuffix(test.row, "id_map") {
 				return // neither of the two is the narrower one
 			}
-			if got := narrow.Widens(wide); len(got) > 0 && test.row != "environment.pass" {
+			if got := narrow.Widens(wide); len(got) > 0 && test.row != "environment.pass" && test.row != "home.share" {
 				t.Errorf("%q over %q: got %v, want none", test.narrow, test.wide, got)
 			}
 		})
@@ -129,6 +131,7 @@ func TestWidensNot(t *testing.T) {
 		{"mask for a bind", `mounts."/x" = "/y"`, `mounts."/x".type = "mask"`},
 		{"file for a mask", `mounts."/x".type = "mask"`, `mounts."/x" = { type = "file", exec = false }`},
 		{"no home", `home.hide = [".a"]` + "\nhome.mode = \"host\"", `home.mode = "none"`},
+		{"share of a home that is shown", `home = { mode = "host", hide = [".ssh", ".c*/x"] }`, `home.share = [".vimrc", ".c/y"]`},
 		{"core unset", "limits.core = 5", ""},
 	}
 	for _, test := range tests {
