@@ -48,8 +48,8 @@ func (e *NotFoundError) Error() string {
 }
 
 // Find says which profile a word on the command line means: "-" is standard
-// input, a word with a slash or ending in .toml a file, "builtin:NAME" and
-// "user:NAME" what they say. Any other word is a name, looked up among the
+// input, a word with a slash or ending in .toml a file or a directory with a
+// .sbx.toml, "builtin:NAME" and "user:NAME" what they say. Any other word is a name, looked up among the
 // user's profiles, the administrator's, and the built-in ones. An unknown name
 // is a *NotFoundError.
 func Find(ref string, e Env) (Ref, error) {
@@ -65,7 +65,7 @@ func Find(ref string, e Env) (Ref, error) {
 	if name, ok := strings.CutPrefix(ref, "user:"); ok {
 		return findNamed(name, e, "user:")
 	}
-	if strings.Contains(ref, "/") || strings.HasSuffix(ref, ".toml") {
+	if strings.Contains(ref, "/") || strings.HasSuffix(ref, ".toml") || ref == "." || ref == ".." {
 		return findFile(ref, e)
 	}
 	return findNamed(ref, e, "")
@@ -82,8 +82,13 @@ func findFile(ref string, e Env) (Ref, error) {
 		}
 		path = filepath.Join(e.Cwd, path)
 	}
-	if _, err := os.Stat(path); err != nil {
-		return Ref{}, fmt.Errorf("reading profile %s: %w", ref, bare(err))
+	st, err := os.Stat(path)
+	if err == nil && st.IsDir() {
+		path = filepath.Join(path, projectFile)
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		return Ref{}, fmt.Errorf("reading profile %s: %w", path, bare(err))
 	}
 	return Ref{Path: filepath.Clean(path)}, nil
 }

@@ -30,12 +30,16 @@ func TestFind(t *testing.T) {
 		"home/.config/sbx/profiles/both.toml": text,
 		"etc/profiles/both.toml":              text,
 		"etc/profiles/theirs.toml":            text,
+		".sbx.toml":                           text,
 		"cwd/mine":                            text,
 		"cwd/here.toml":                       text,
 		"cwd/sub/x":                           text,
 	})
 	tests := []struct{ ref, want string }{
 		{"-", "-"},
+		{".", "reading profile DIR/cwd/.sbx.toml: no such file or directory"},
+		{"..", "DIR/.sbx.toml"},
+		{"../", "DIR/.sbx.toml"},
 		{"mine", "DIR/home/.config/sbx/profiles/mine.toml"},
 		{"both", "DIR/home/.config/sbx/profiles/both.toml"},
 		{"theirs", "DIR/etc/profiles/theirs.toml"},
@@ -53,7 +57,7 @@ func TestFind(t *testing.T) {
 		{"stirct", `no profile "stirct" (did you mean "strict"?); looked in DIR/home/.config/sbx/profiles, DIR/etc/profiles, the built-in profiles BUILTINS`},
 		{"builtin:mine", `no profile "builtin:mine" (did you mean "builtin:make"?); looked in the built-in profiles BUILTINS`},
 		{"builtin:../x", `no profile "builtin:../x"; looked in the built-in profiles BUILTINS`},
-		{"gone.toml", "reading profile gone.toml: no such file or directory"},
+		{"gone.toml", "reading profile DIR/cwd/gone.toml: no such file or directory"},
 		{"", `no profile ""; looked in DIR/home/.config/sbx/profiles, DIR/etc/profiles, the built-in profiles BUILTINS`},
 	}
 	for _, test := range tests {
