@@ -28,8 +28,19 @@ func (b *builder) tree(p *sandbox.Plan) {
 	}
 	b.dev(p)
 	b.proc(p)
+	sealed := ""
 	for _, m := range p.Mounts {
+		if sealed != "" && !strings.HasPrefix(m.Target, sealed+"/") {
+			b.seal(sealed)
+			sealed = ""
+		}
 		b.mount(m)
+		if m.Kind == sandbox.Tmpfs && m.ReadOnly {
+			sealed = m.Target
+		}
+	}
+	if sealed != "" {
+		b.seal(sealed)
 	}
 	if p.Root.InPlace {
 		return
@@ -233,7 +244,20 @@ func (b *builder) mount(m sandbox.Mount) {
 	}
 }
 
+// seal makes a tmpfs and all that was mounted below it read-only. What was
+// sealed before keeps its own attributes too.
+func (b *builder) seal(target string) {
+	b.step(target, "", "make %s read-only with all that is below", target)
+	b.setattr(atCWD, rel(target), unix.AT_RECURSIVE, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, 0)
+}
+
 func (b *builder) bind(m sandbox.Mount) {
+	if m.Sealed {
+		b.step(m.Target, m.From, "bind %s", bindText{&m})
+		_, r := b.place(m)
+		b.call(unix.SYS_MOUNT, b.str(m.Source), b.str(r), c(0), c(unix.MS_BIND|unix.MS_REC), c(0))
+		return
+	}
 	b.step(m.Source, m.From, "bind %s", bindText{&m})
 	var t int
 	if m.System {

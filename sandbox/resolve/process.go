@@ -21,7 +21,7 @@ func (r *resolver) environment() {
 	e := &r.prof.Environment
 	for _, kv := range r.facts.Environ {
 		name, value, ok := strings.Cut(kv, "=")
-		if ok && name != "" && matches(e.Pass, name) && !matches(e.Unset, name) {
+		if ok && name != "" && r.passes(name) {
 			env[name] = value
 		}
 	}
@@ -59,6 +59,17 @@ func (r *resolver) environment() {
 	}
 	slices.Sort(p.Env)
 	p.Lookup = strings.Split(env["PATH"], ":")
+}
+
+// passes says whether the caller's variable is taken over. Unset is stronger
+// than pass, but a name written out in pass is stronger than a pattern in
+// unset: whoever writes OPENAI_API_KEY means it, whatever *_KEY says.
+func (r *resolver) passes(name string) bool {
+	e := &r.prof.Environment
+	if slices.Contains(e.Unset, name) {
+		return false
+	}
+	return slices.Contains(e.Pass, name) || matches(e.Pass, name) && !matches(e.Unset, name)
 }
 
 // insidePath keeps the absolute entries: a relative one would be looked up in

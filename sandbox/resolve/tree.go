@@ -154,14 +154,14 @@ func (r *resolver) etc() {
 		r.rootEntry("/", "etc", true)
 		r.resolvConf()
 		if !r.facts.Known {
-			r.accountFiles(false)
+			r.accountFiles()
 		}
 	case "minimal":
-		r.add(sandbox.Mount{Kind: sandbox.Dir, Target: "/etc", IsDir: true, Mode: 0o755, From: "root.etc"})
+		r.add(sandbox.Mount{Kind: sandbox.Tmpfs, Target: "/etc", IsDir: true, ReadOnly: true, Mode: 0o755, Size: 1 << 20, Inodes: 256, From: "root.etc"})
 		for _, n := range minimalEtc {
 			r.etcEntry(n)
 		}
-		r.accountFiles(true)
+		r.accountFiles()
 		r.add(sandbox.Mount{Kind: sandbox.File, Target: "/etc/hosts", Mode: 0o444, From: "root.etc",
 			Content: "127.0.0.1 localhost " + r.plan.Hostname + "\n::1 localhost\n"})
 	}
@@ -182,7 +182,7 @@ func (r *resolver) etcEntry(name string) {
 		return // a system without it
 	}
 	if t := e.Type(); t == unix.S_IFDIR || t == unix.S_IFREG {
-		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: src, Source: e.Path, IsDir: e.IsDir, ReadOnly: true, System: e.Path == src && rootsOwn(e), From: "root.etc"})
+		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: src, Source: e.Path, IsDir: e.IsDir, ReadOnly: true, System: e.Path == src && rootsOwn(e), Sealed: e.Path == src && rootsOwn(e), From: "root.etc"})
 	}
 }
 
@@ -199,7 +199,7 @@ func (r *resolver) resolvConf() {
 }
 
 // accountFiles writes the names of the ids that exist inside.
-func (r *resolver) accountFiles(own bool) {
+func (r *resolver) accountFiles() {
 	f, ids := r.facts, &r.plan.IDs
 	passwd, group := "", ""
 	if ids.UID != 0 {
@@ -212,7 +212,7 @@ func (r *resolver) accountFiles(own bool) {
 	passwd += "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
 	group += "tty:x:5:\nnogroup:x:65534:\n"
 	for _, file := range []struct{ name, text string }{{"/etc/passwd", passwd}, {"/etc/group", group}} {
-		r.add(sandbox.Mount{Kind: sandbox.File, Target: file.name, Mode: 0o444, Content: file.text, ReadOnly: !own, From: "root.etc", Why: "names of the ids inside"})
+		r.add(sandbox.Mount{Kind: sandbox.File, Target: file.name, Mode: 0o444, Content: file.text, ReadOnly: r.prof.Root.Etc == "host", From: "root.etc", Why: "names of the ids inside"})
 	}
 }
 
