@@ -126,6 +126,14 @@ type Mount struct {
 	// this sandbox writes, so that a missing Target is made there. On any other
 	// file system Target exists already; nothing is ever made in a host's tree.
 	Own bool `json:"own,omitempty"`
+	// Direct says that only root and this run can change what the path to
+	// Target means, System the same of Source: no look-up that guards against
+	// links is needed.
+	Direct bool `json:"direct,omitempty"`
+	// Sealed says that a parent, a read-only Tmpfs, gives its own attributes to
+	// this mount once all that lies below it is in place.
+	Sealed bool `json:"sealed,omitempty"`
+	System bool `json:"system,omitempty"`
 	// Private marks a bind of a directory of sbx's own, which only sandboxes
 	// write: what is mounted below it may be made there.
 	Private bool   `json:"private,omitempty"`

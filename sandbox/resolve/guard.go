@@ -24,12 +24,25 @@ func (r *resolver) own() {
 		if cover != nil && cover.Kind == sandbox.Dir { // it lies on what holds it
 			m.Own = cover.Own
 		}
+		m.Direct = r.direct(m, cover)
 		if m.Own {
 			r.ownTarget(m)
 		} else {
 			r.hostTarget(m, cover)
 		}
 	}
+}
+
+// direct says that the way to m's target is safe from others: it is made by
+// this run, or it is a top-level name of the host's root, which is root's.
+func (r *resolver) direct(m, cover *sandbox.Mount) bool {
+	if cover == nil {
+		return !r.plan.Root.InPlace || path.Dir(m.Target) == "/"
+	}
+	if cover.Kind == sandbox.Dir {
+		return cover.Direct
+	}
+	return m.Own && !cover.Private
 }
 
 // covering is the mount, of the first n, that the path lies on.

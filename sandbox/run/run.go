@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -32,8 +30,9 @@ type Status struct {
 // the sandbox exists any more. The errors are *StepError where a step failed,
 // and nothing of the command ran then.
 //
-// The calling goroutine is locked to its thread for the rest of its life: the
-// sandbox dies with that thread (PR_SET_PDEATHSIG(2const)).
+// The sandbox dies with the thread that started it (PR_SET_PDEATHSIG(2const)),
+// which is as good as the process: Go ends a thread only when a goroutine that
+// is locked to it returns, and this one is not locked.
 func Run(p *sandbox.Plan) (Status, error) {
 	prog, err := program.Compile(p)
 	if err != nil {
@@ -138,37 +137,15 @@ func (s *sandboxed) openEnds() error {
 			return err
 		}
 	}
-	e.slots[program.SlotArgs], e.slots[program.SlotArgsLen] = argumentArea()
 	return nil
-}
-
-// argumentArea is where the kernel put this process's arguments: one stretch
-// on the stack, which init wipes from its copy. The environment behind it is
-// wiped as well, as far as it is known to follow.
-func argumentArea() (start, length uint64) {
-	if len(os.Args) == 0 {
-		return 0, 0
-	}
-	last := os.Args[len(os.Args)-1]
-	from := uintptr(unsafe.Pointer(unsafe.StringData(os.Args[0])))
-	to := uintptr(unsafe.Pointer(unsafe.StringData(last))) + uintptr(len(last))
-	if len(os.Args[0]) == 0 || len(last) == 0 || to <= from || to-from > 1<<21 {
-		return 0, 0
-	}
-	return uint64(from), uint64(to - from)
 }
 
 func (s *sandboxed) start() error {
 	if err := s.openEnds(); err != nil {
 		return err
 	}
-	block, err := s.prog.Encode(s.ends.slots)
-	if err != nil {
-		return err
-	}
-	runtime.LockOSThread()
-	s.pid, s.fd, err = child.Start(s.prog.CloneFlags, block)
-	if err != nil {
+	var err error
+	if s.pid, s.fd, err = child.Start(s.prog, s.ends.slots); err != nil {
 		return cloneError(err)
 	}
 	s.ends.ours = append(s.ends.ours, s.fd)
@@ -204,6 +181,7 @@ func (s *sandboxed) assist() error {
 		if term == nil {
 			return errors.New("BUG: the sandbox started without handing out its terminal")
 		}
+		<-s.sigs.ready // before the terminal's mode is changed
 		s.term.Store(term)
 		return term.open()
 	}

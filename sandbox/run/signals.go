@@ -14,6 +14,7 @@ import (
 type signals struct {
 	s       *sandboxed
 	ch      chan os.Signal
+	ready   chan struct{} // closed when signals are caught
 	done    chan struct{}
 	expired atomic.Bool
 	last    time.Time // of the last SIGINT
@@ -23,21 +24,28 @@ type signals struct {
 const impatience = 2 * time.Second
 
 func catchSignals(s *sandboxed) *signals {
-	g := &signals{s: s, ch: make(chan os.Signal, 16), done: make(chan struct{})}
-	signal.Notify(g.ch, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2,
-		unix.SIGTSTP, unix.SIGCONT, unix.SIGWINCH)
+	g := &signals{s: s, ch: make(chan os.Signal, 16), ready: make(chan struct{}), done: make(chan struct{})}
 	go g.pass()
 	return g
 }
 
-// stop ends the passing on. It says whether the timeout had expired.
+// stop ends the passing on. It says whether the timeout had expired. The
+// signals stay caught: signal.Stop would wait for the runtime's own loop, a
+// quarter of a millisecond at the end of every run.
 func (g *signals) stop() (timedOut bool) {
-	signal.Stop(g.ch)
 	close(g.done)
 	return g.expired.Load()
 }
 
+// pass begins to catch signals and passes them on. Until it has begun, which
+// the building of the sandbox leaves time for, a signal ends this process, and
+// the sandbox with it.
 func (g *signals) pass() {
+	signal.Notify(g.ch, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGTSTP, unix.SIGCONT)
+	if g.s.plan.Process.Terminal != [3]bool{} {
+		signal.Notify(g.ch, unix.SIGWINCH)
+	}
+	close(g.ready)
 	for {
 		select {
 		case <-g.done:
