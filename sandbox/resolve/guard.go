@@ -39,10 +39,8 @@ func (r *resolver) direct(m, cover *sandbox.Mount) bool {
 	if cover == nil {
 		return !r.plan.Root.InPlace || path.Dir(m.Target) == "/"
 	}
-	if cover.Kind == sandbox.Dir {
-		return cover.Direct
-	}
-	return m.Own && !cover.Private
+	// A tmpfs is safe, but the way to it may lead through a tree of others.
+	return m.Own && !cover.Private && cover.Direct
 }
 
 // covering is the mount, of the first n, that the path lies on.
