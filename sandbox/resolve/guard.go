@@ -17,6 +17,7 @@ import (
 // nothing is ever made in a tree of the host's.
 func (r *resolver) own() {
 	ms := r.plan.Mounts
+	r.belowLinks()
 	for i := range ms {
 		m := &ms[i]
 		cover := r.covering(path.Dir(m.Target), i)
@@ -29,6 +30,22 @@ func (r *resolver) own() {
 			r.ownTarget(m)
 		} else {
 			r.hostTarget(m, cover)
+		}
+	}
+}
+
+// belowLinks refuses what lies below a link that the sandbox itself has: the
+// link is there before it, and while the tree is being built it leads to a
+// place of the host's.
+func (r *resolver) belowLinks() {
+	for _, l := range r.plan.Mounts {
+		if l.Kind != sandbox.Symlink {
+			continue
+		}
+		for _, m := range r.plan.Mounts {
+			if m.Target != l.Target && within(m.Target, l.Target) {
+				r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s lies below %s, which is a link to %s inside", m.Target, l.Target, l.Source), Hint: "name the place that it leads to"})
+			}
 		}
 	}
 }
