@@ -68,15 +68,30 @@ func (b *builder) cloneDevices(p *sandbox.Plan) {
 	}
 }
 
+// cloneSources takes hold of what is to be bound while it is as the host has
+// it: with the host's tree as the root, that is about to become read-only, and
+// the project may lie in the home or the /tmp that is replaced.
+func (b *builder) cloneSources(p *sandbox.Plan) {
+	b.sources = map[string]int{}
+	for _, m := range p.Mounts {
+		if m.Kind == sandbox.Bind {
+			b.step(m.Source, m.From, "take hold of %s", m.Source)
+			b.sources[m.Target] = b.clone(res(b.open(atCWD, m.Source)))
+		}
+	}
+}
+
 func (b *builder) hostRoot(p *sandbox.Plan) {
 	attr := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
-	doc := "keep the host's tree, private to this namespace, without setuid programs and devices"
+	doc := "keep the host's tree, without setuid programs and devices"
 	if p.Root.ReadOnly {
 		attr |= unix.MOUNT_ATTR_RDONLY
-		doc = "keep the host's tree read-only, private to this namespace, without setuid programs and devices"
+		doc = "keep the host's tree read-only, without setuid programs and devices"
 	}
+	b.cutOff()
+	b.cloneSources(p)
 	b.step("/", p.Root.From, doc)
-	b.setattr(atCWD, "/", unix.AT_RECURSIVE, attr, unix.MS_PRIVATE)
+	b.setattr(atCWD, "/", unix.AT_RECURSIVE, attr, 0)
 	if p.Root.ReadOnly {
 		// Id maps and limits are still to be written through the host's /proc,
 		// which the sandbox's own is about to cover.
@@ -86,12 +101,18 @@ func (b *builder) hostRoot(p *sandbox.Plan) {
 	b.call(unix.SYS_CHDIR, b.str("/"))
 }
 
+// cutOff stops that mounts are passed on from the host's mount namespace to
+// this one, and back.
+func (b *builder) cutOff() {
+	b.step("/", "", "cut the mount namespace off from the host's")
+	b.setattr(atCWD, "/", unix.AT_RECURSIVE, 0, unix.MS_PRIVATE)
+}
+
 // newRoot mounts a tmpfs over the host's "/" and enters it. Absolute paths go
 // on meaning the host's tree, since a process's root is not what is mounted on
 // top of it.
 func (b *builder) newRoot(p *sandbox.Plan) (root int) {
-	b.step("/", "", "cut the mount namespace off from the host's")
-	b.setattr(atCWD, "/", unix.AT_RECURSIVE, 0, unix.MS_PRIVATE)
+	b.cutOff()
 	b.step("/", p.Root.From, "mount a tmpfs of %d bytes as the new root", p.Root.Size)
 	root = b.tmpfs(p.Root.Size, p.Root.Inodes, 0o755, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 	b.move(res(root), atCWD, "/")
@@ -284,11 +305,13 @@ func (b *builder) bind(m sandbox.Mount) {
 		return
 	}
 	b.step(m.Source, m.From, "bind %s", bindText{&m})
-	var t int
-	if m.System {
+	t, held := b.sources[m.Target]
+	switch {
+	case held:
+	case m.System:
 		t = b.call(unix.SYS_OPEN_TREE, atCWD, b.str(m.Source),
 			c(unix.AT_SYMLINK_NOFOLLOW|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))
-	} else {
+	default:
 		t = b.clone(res(b.open(atCWD, m.Source)))
 	}
 	b.setattr(res(t), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attributes(m), 0)
