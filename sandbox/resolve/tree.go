@@ -267,6 +267,9 @@ func (r *resolver) hide(p, key string) {
 		if err != nil || e.Type() == unix.S_IFLNK {
 			continue // what a link leads to has to be hidden where it is
 		}
+		if !e.IsDir && e.Links > 1 {
+			r.note("warning", "mounts", key, "%s is hidden, but the file has %d names: it can be read by another of them that is granted", match, e.Links)
+		}
 		r.add(sandbox.Mount{Kind: sandbox.Mask, Target: match, IsDir: e.IsDir, From: key})
 	}
 }
