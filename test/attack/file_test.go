@@ -3,6 +3,7 @@ package attack
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +115,86 @@ func fileRows() []row {
 		planted("in a kept home, under a writable file", persistent+"[mounts.\"HOMEDIR/conf/f\"]\ntype = \"file\"\naccess = \"rw\"\ncontent = \"x\"\n", "HOMEDIR/conf", home("conf/f")),
 		planted("in a kept home, under a link", persistent+"[mounts.\"HOMEDIR/conf/l\"]\ntype = \"symlink\"\nsource = \"x\"\n", "HOMEDIR/conf", home("conf/l")),
 		planted("in a kept home, at a mount", persistent+"[mounts.\"HOMEDIR/cache\"]\ntype = \"tmpfs\"\n", "HOMEDIR/cache", home("cache/x")),
+		row{
+			id: "R12-links", what: "in the profile, above what it makes",
+			do: func(t *testing.T, w *world.World) {
+				for _, made := range []string{"type = \"file\"\ncontent = \"x\"\n", "type = \"tmpfs\"\n", "type = \"bind\"\nsource = \"/usr\"\n", "type = \"symlink\"\nsource = \"x\"\n"} {
+					for _, root := range []string{"host", "empty"} {
+						p := w.Profile(t, fmt.Sprintf("[root]\nsource = %q\n[mounts.\"/a\"]\ntype = \"symlink\"\nsource = %q\n[mounts.\"/a/made\"]\n%s", root, w.Victim, made))
+						if got := w.Run(t, w.Sandboxed(p, w.Probe, "env")...); got.Code != 0 && got.Code != 125 {
+							t.Errorf("status %d: %s", got.Code, got.Err)
+						}
+						w.Intact(t)
+					}
+				}
+				if err := os.Symlink(w.Victim, w.Home+"/a"); err != nil {
+					t.Fatal(err)
+				}
+				w.Run(t, w.Probe, "put", w.Home+"/a/made", "x")
+				if !world.Exists(w.Victim + "/made") {
+					t.Error("control: writing by the path did not reach the victim")
+				}
+			},
+		},
+		row{
+			id: "R12-links", what: "/var/tmp, above the project",
+			do: func(t *testing.T, w *world.World) {
+				dir, err := os.MkdirTemp("/var/tmp", "sbx-attack-")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer os.RemoveAll(dir)
+				cmd := w.Command(w.Sandboxed(w.Profile(t, ""), "sh", "-c", "echo x >made; readlink /var/tmp; ls")...)
+				cmd.Dir = dir
+				got := world.Wait(t, cmd)
+				if got.Out != "made\n" {
+					t.Errorf("inside it says %q, %q", got.Out, got.Err)
+				}
+				if other := "/tmp/" + filepath.Base(dir); world.Exists(other) {
+					os.Remove(other)
+					t.Errorf("%s was made on the host", other)
+				}
+				if got := w.Run(t, w.Sandboxed(w.Profile(t, ""), "readlink", "/var/tmp")...); got.Out != "/tmp\n" {
+					t.Errorf("control: elsewhere /var/tmp leads to %q", got.Out)
+				}
+			},
+		},
+		row{
+			id: "R12-links", what: "a name that leads out of the homes",
+			do: func(t *testing.T, w *world.World) {
+				for _, name := range []string{"../../../../victim", "..", "/", "a/../../x"} {
+					p := w.Profile(t, fmt.Sprintf("name = %q\n[home]\nmode = \"persistent\"\n", name))
+					if got := w.Run(t, w.Sandboxed(p, "sh", "-c", "touch ~/made")...); got.Code != 125 {
+						t.Errorf("name %q: status %d, want 125; %s", name, got.Code, got.Err)
+					}
+					w.Intact(t)
+				}
+				p := w.Profile(t, "name = \"good\"\n[home]\nmode = \"persistent\"\n")
+				if got := w.Run(t, w.Sandboxed(p, "sh", "-c", "touch ~/made")...); got.Code != 0 || !world.Exists(w.Home+"/.local/share/sbx/homes/good/made") {
+					t.Errorf("control: a good name: status %d; %s", got.Code, got.Err)
+				}
+			},
+		},
+		row{
+			id: "R12-links", what: "a kept home that is a link itself",
+			do: func(t *testing.T, w *world.World) {
+				homes := w.Home + "/.local/share/sbx/homes"
+				if err := os.MkdirAll(homes, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Symlink(w.Victim, homes+"/p"); err != nil {
+					t.Fatal(err)
+				}
+				p := w.Profile(t, "[home]\nmode = \"persistent\"\n")
+				if got := w.Run(t, w.Sandboxed(p, "sh", "-c", "touch ~/made")...); got.Code != 125 {
+					t.Errorf("status %d, want 125; %s", got.Code, got.Err)
+				}
+				w.Intact(t)
+				if got := w.Run(t, "touch", homes+"/p/made"); got.Code != 0 || !world.Exists(w.Victim+"/made") {
+					t.Error("control: the link does not lead to the victim")
+				}
+			},
+		},
 		row{
 			id: "R12-links", what: "in a kept home, above a shared file",
 			do: func(t *testing.T, w *world.World) {

@@ -94,6 +94,37 @@ func policyRows() []row {
 			return w.Profile(t, "[home]\nmode = \"host\"\naccess = \"rw\"\n"), []string{w.Home + "/.config/sbx/profiles/new.toml"}
 		}),
 	}, {
+		id: "R05-own-policy", what: "state that the profile binds writable",
+		do: func(t *testing.T, w *world.World) {
+			ownFiles(t, w)
+			for _, dir := range []string{"/.config/sbx", "/.config/sbx/profiles", "/.local/share/sbx/homes/other"} {
+				for access, want := range map[string]int{"rw": 125, "ro": 0} {
+					p := w.Profile(t, "[mounts.\"/mnt/x\"]\nsource = \""+w.Home+dir+"\"\naccess = \""+access+"\"\n")
+					if got := w.Run(t, w.Sandboxed(p, "true")...); got.Code != want {
+						t.Errorf("%s %s: status %d, want %d; %s", dir, access, got.Code, want, got.Err)
+					}
+				}
+			}
+		},
+	}, {
+		id: "R05-own-policy", what: "a link to the profile",
+		do: func(t *testing.T, w *world.World) {
+			w.Write(t, w.Home+"/dotfiles/p.toml", "version = 1\n")
+			w.Write(t, w.Work+"/other.toml", "version = 1\n[mounts.\""+w.Victim+"\"]\n")
+			link := w.Work + "/p.toml"
+			if err := os.Symlink(w.Home+"/dotfiles/p.toml", link); err != nil {
+				t.Fatal(err)
+			}
+			w.Run(t, w.Sandboxed(link, "sh", "-c", "ln -sf other.toml p.toml")...)
+			if got := w.Run(t, w.Sandboxed(link, "cat", w.Victim+"/key")...); got.Out != "" {
+				t.Errorf("a second run printed %q", got.Out)
+			}
+			w.Run(t, "ln", "-sf", "other.toml", link)
+			if got := w.Run(t, w.Sandboxed(w.Work+"/other.toml", "cat", w.Victim+"/key")...); got.Out != world.Secret {
+				t.Errorf("control: the other profile printed %q, %q", got.Out, got.Err)
+			}
+		},
+	}, {
 		id: "R05-own-policy", what: "the sbx binary in the project",
 		do: func(t *testing.T, w *world.World) {
 			bin := w.Work + "/bin/sbx"
