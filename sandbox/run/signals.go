@@ -71,14 +71,19 @@ func (g *signals) one(sig unix.Signal) {
 	case unix.SIGTSTP:
 		g.suspend()
 		return
+	case unix.SIGCONT:
+		if t := g.s.term.Load(); t != nil && t.foreground() {
+			t.raw()
+		}
 	}
 	g.send(sig)
 }
 
 func (g *signals) send(sig unix.Signal) { _ = unix.PidfdSendSignal(g.s.fd, sig, nil, 0) }
 
-// suspend stops the command, then this process as the shell expects, and goes
-// on with both when it is continued.
+// suspend stops the command, then this process as the shell expects. SIGCONT
+// lets both go on. It is waited for as a signal: kill(2) returns before
+// another thread has taken the stop, so what follows it here would still run.
 func (g *signals) suspend() {
 	g.send(unix.SIGTSTP)
 	t := g.s.term.Load()
@@ -86,10 +91,6 @@ func (g *signals) suspend() {
 		t.restore()
 	}
 	_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
-	if t != nil {
-		t.raw()
-	}
-	g.send(unix.SIGCONT)
 }
 
 // timeout asks the command to end, and kills all when it does not.

@@ -119,6 +119,8 @@ func TestInjected(t *testing.T) {
 				if m != nil && !strings.Contains(steps, m[1]) && slices.Contains(own, call) {
 					t.Errorf("%s: %q is no step of the program", name, m[1])
 				}
+			case got.Code == 125 && ran && strings.Contains(got.Err, "did not say how the command ended"):
+				// It was the last call, by which PID 1 tells the status.
 			case got.Code == 0 && ran && slices.Contains(shared, call):
 				harmless = append(harmless, name)
 			default:
