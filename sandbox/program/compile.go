@@ -70,6 +70,9 @@ func (b *builder) life() {
 	b.call(unix.SYS_CLOSE, slot(SlotStatusRead))
 	b.starterLives()
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_NAME), b.str("sbx-init"))
+	// Out of the caller's process group: what the terminal sends to that comes
+	// by way of the starter, once.
+	b.call(unix.SYS_SETSID)
 	b.null = b.call(unix.SYS_OPENAT, atCWD, b.str("/dev/null"), c(unix.O_RDWR|unix.O_CLOEXEC), c(0))
 	b.call(unix.SYS_UMASK, c(0)) // modes below are meant as they stand
 }

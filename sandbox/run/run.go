@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +43,10 @@ func Run(p *sandbox.Plan) (Status, error) {
 		}
 	}
 	s := &sandboxed{plan: p, prog: prog}
+	s.watch.s = s
+	if s.signals, err = signalPipe(); err != nil {
+		return Status{}, err
+	}
 	defer s.ends.close()
 	if err := s.start(); err != nil {
 		return Status{}, err
@@ -57,10 +60,10 @@ type sandboxed struct {
 	prog *program.Program
 	ends ends
 	pid  int
-	fd   int                      // its pidfd
-	term atomic.Pointer[terminal] // once it relays
+	fd   int       // its pidfd
+	term *terminal // once it relays
 	pipe *relay
-	sigs *signals
+	watch
 }
 
 // ends are the descriptors a sandbox is started with: ours and the child's.
@@ -151,9 +154,7 @@ func (s *sandboxed) start() error {
 	s.ends.ours = append(s.ends.ours, s.fd)
 	closeAll(s.ends.child)
 	s.ends.child = nil
-	s.sigs = catchSignals(s)
 	if err := s.assist(); err != nil {
-		s.sigs.stop()
 		s.kill()
 		return err
 	}
@@ -173,20 +174,23 @@ func (s *sandboxed) assist() error {
 			return fmt.Errorf("%w; see sbx doctor, or set user.map = \"single\"", helped)
 		}
 	}
+	var term *terminal
 	if s.plan.Process.Terminal != [3]bool{} {
-		term := receiveTerminal(s.ends.terminal, s.plan.Process.Terminal)
-		if err := s.readReport(); err != nil {
+		if err := s.until(s.ends.terminal); err != nil {
 			return err
 		}
-		if term == nil {
-			return errors.New("BUG: the sandbox started without handing out its terminal")
-		}
-		<-s.sigs.ready // before the terminal's mode is changed
-		s.term.Store(term)
-		return term.open()
+		term = receiveTerminal(s.ends.terminal, s.plan.Process.Terminal)
 	}
 	if err := s.readReport(); err != nil {
 		return err
+	}
+	s.running = true
+	if s.plan.Process.Terminal != [3]bool{} {
+		if term == nil {
+			return errors.New("BUG: the sandbox started without handing out its terminal")
+		}
+		s.term = term
+		return term.open()
 	}
 	if s.pipe != nil {
 		s.pipe.open()
@@ -197,6 +201,9 @@ func (s *sandboxed) assist() error {
 // readReport waits until the child has executed the command, which closes the
 // pipe, or says which operation failed.
 func (s *sandboxed) readReport() error {
+	if err := s.until(s.ends.report); err != nil {
+		return err
+	}
 	var b [child.ReportSize]byte
 	n, err := readFull(s.ends.report, b[:])
 	if err != nil {
@@ -252,8 +259,11 @@ func (s *sandboxed) reap() unix.WaitStatus {
 
 func (s *sandboxed) wait() (Status, error) {
 	if t := s.plan.Process.Timeout; t > 0 {
-		timer := time.AfterFunc(t, s.sigs.timeout)
-		defer timer.Stop()
+		s.due = time.Now().Add(t)
+	}
+	if err := s.until(s.ends.status); err != nil {
+		s.kill()
+		return Status{}, err
 	}
 	var b [4]byte
 	n, err := readFull(s.ends.status, b[:])
@@ -262,20 +272,19 @@ func (s *sandboxed) wait() (Status, error) {
 		return Status{}, fmt.Errorf("reading the command's exit status: %w", err)
 	}
 	init := s.reap()
-	if t := s.term.Load(); t != nil {
-		t.close()
+	if s.term != nil {
+		s.term.close()
 	}
 	if s.pipe != nil {
 		s.pipe.close()
 	}
-	timedOut := s.sigs.stop()
 	var st Status
 	if n == 4 {
 		st.Code = exitCode(unix.WaitStatus(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24))
 	} else {
 		st.Code, st.InitKilled = 128+int(init.Signal()), init.Signal()
 	}
-	if timedOut {
+	if s.expired {
 		st.Code, st.TimedOut = 124, true
 	}
 	return st, nil
