@@ -126,8 +126,8 @@ const (
 type Mount struct {
 	Kind   MountKind `json:"kind"`
 	Target string    `json:"target"`
-	// Source is the host's path of a bind, free of symbolic links when it was
-	// resolved; the text of a symlink.
+	// Source is the host's path of a bind or a guard, free of symbolic links
+	// when it was resolved; the text of a symlink.
 	Source   string `json:"source,omitempty"`
 	IsDir    bool   `json:"is_dir,omitempty"`
 	ReadOnly bool   `json:"read_only,omitempty"`

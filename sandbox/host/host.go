@@ -42,6 +42,9 @@ type Facts struct {
 // Stdio is what one of the standard descriptors is.
 type Stdio struct {
 	Terminal, Directory bool
+	// Path says that it was opened with O_PATH (open(2)): it is only a name, and
+	// whoever has it can open what it names, a terminal too.
+	Path bool
 }
 
 // Entry is a file as Files found it.
@@ -136,6 +139,9 @@ func stdio(fd int) (s Stdio) {
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil {
 		return s
+	}
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && flags&unix.O_PATH != 0 {
+		s.Path = true
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:

@@ -175,14 +175,15 @@ func (p *Program) String() string {
 
 // builder collects a Program. Its methods return what later operations need.
 type builder struct {
-	p    Program
-	who  Who
-	errs []error
-	self int             // operation that opened the host's /proc/self
-	null int             // operation that opened the host's /dev/null
-	made map[string]bool // directories and files made in the new root, relative to it
-	devs []int           // operations that cloned the devices, in the Plan's order
-	tty  int             // operation that opened the command's side of the terminal
+	p       Program
+	who     Who
+	errs    []error
+	self    int             // operation that opened the host's /proc/self
+	null    int             // operation that opened the host's /dev/null
+	made    map[string]bool // directories and files made in the new root, relative to it
+	sources map[string]int  // operations that cloned binds in the host's own tree, by target
+	devs    []int           // operations that cloned the devices, in the Plan's order
+	tty     int             // operation that opened the command's side of the terminal
 }
 
 func c(v uint64) Arg       { return Arg{Const, v} }

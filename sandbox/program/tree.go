@@ -68,15 +68,30 @@ func (b *builder) cloneDevices(p *sandbox.Plan) {
 	}
 }
 
+// cloneSources takes hold of what is to be bound while it is as the host has
+// it: with the host's tree as the root, that is about to become read-only, and
+// the project may lie in the home or the /tmp that is replaced.
+func (b *builder) cloneSources(p *sandbox.Plan) {
+	b.sources = map[string]int{}
+	for _, m := range p.Mounts {
+		if m.Kind == sandbox.Bind {
+			b.step(m.Source, m.From, "take hold of %s", m.Source)
+			b.sources[m.Target] = b.clone(res(b.open(atCWD, m.Source)))
+		}
+	}
+}
+
 func (b *builder) hostRoot(p *sandbox.Plan) {
 	attr := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
-	doc := "keep the host's tree, private to this namespace, without setuid programs and devices"
+	doc := "keep the host's tree, without setuid programs and devices"
 	if p.Root.ReadOnly {
 		attr |= unix.MOUNT_ATTR_RDONLY
-		doc = "keep the host's tree read-only, private to this namespace, without setuid programs and devices"
+		doc = "keep the host's tree read-only, without setuid programs and devices"
 	}
+	b.cutOff()
+	b.cloneSources(p)
 	b.step("/", p.Root.From, doc)
-	b.setattr(atCWD, "/", unix.AT_RECURSIVE, attr, unix.MS_PRIVATE)
+	b.setattr(atCWD, "/", unix.AT_RECURSIVE, attr, 0)
 	if p.Root.ReadOnly {
 		// Id maps and limits are still to be written through the host's /proc,
 		// which the sandbox's own is about to cover.
@@ -86,12 +101,18 @@ func (b *builder) hostRoot(p *sandbox.Plan) {
 	b.call(unix.SYS_CHDIR, b.str("/"))
 }
 
+// cutOff stops that mounts are passed on from the host's mount namespace to
+// this one, and back.
+func (b *builder) cutOff() {
+	b.step("/", "", "cut the mount namespace off from the host's")
+	b.setattr(atCWD, "/", unix.AT_RECURSIVE, 0, unix.MS_PRIVATE)
+}
+
 // newRoot mounts a tmpfs over the host's "/" and enters it. Absolute paths go
 // on meaning the host's tree, since a process's root is not what is mounted on
 // top of it.
 func (b *builder) newRoot(p *sandbox.Plan) (root int) {
-	b.step("/", "", "cut the mount namespace off from the host's")
-	b.setattr(atCWD, "/", unix.AT_RECURSIVE, 0, unix.MS_PRIVATE)
+	b.cutOff()
 	b.step("/", p.Root.From, "mount a tmpfs of %d bytes as the new root", p.Root.Size)
 	root = b.tmpfs(p.Root.Size, p.Root.Inodes, 0o755, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 	b.move(res(root), atCWD, "/")
@@ -151,29 +172,42 @@ func rel(target string) string {
 	return "."
 }
 
+// in is the directory that holds rel, and rel's name in it. Unless the way is
+// direct somebody may have left a link on it, and an absolute one leads to the
+// host's tree: then the directory is opened without following any, and what is
+// made is made in that one (CVE-2024-42472).
+func (b *builder) in(rel string, direct bool) (dir Arg, name string) {
+	if direct || path.Dir(rel) == "." {
+		return atCWD, rel
+	}
+	return res(b.open(atCWD, path.Dir(rel))), path.Base(rel)
+}
+
 // parents makes the directories above rel that are not there yet.
-func (b *builder) parents(rel string) {
+func (b *builder) parents(rel string, direct bool) {
 	dir := path.Dir(rel)
 	if b.made[dir] {
 		return
 	}
-	b.parents(dir)
-	b.mkdir(dir, 0o755)
+	b.parents(dir, direct)
+	b.mkdir(dir, 0o755, direct)
 }
 
 // mkdir makes one directory. It may be there already below a directory that
 // outlives the sandbox (a persistent home).
-func (b *builder) mkdir(rel string, mode uint32) {
+func (b *builder) mkdir(rel string, mode uint32, direct bool) {
 	if !b.made[rel] {
-		b.op(Op{Nr: unix.SYS_MKDIRAT, Tolerate: uint8(unix.EEXIST)}, atCWD, b.str(rel), c(uint64(mode)))
+		dir, name := b.in(rel, direct)
+		b.op(Op{Nr: unix.SYS_MKDIRAT, Tolerate: uint8(unix.EEXIST)}, dir, b.str(name), c(uint64(mode)))
 		b.made[rel] = true
 	}
 }
 
 // node makes an empty file to mount on.
-func (b *builder) node(rel string) {
+func (b *builder) node(rel string, direct bool) {
 	if !b.made[rel] {
-		b.op(Op{Nr: unix.SYS_MKNODAT, Tolerate: uint8(unix.EEXIST)}, atCWD, b.str(rel), c(unix.S_IFREG|0o444), c(0))
+		dir, name := b.in(rel, direct)
+		b.op(Op{Nr: unix.SYS_MKNODAT, Tolerate: uint8(unix.EEXIST)}, dir, b.str(name), c(unix.S_IFREG|0o444), c(0))
 		b.made[rel] = true
 	}
 }
@@ -184,11 +218,11 @@ func (b *builder) node(rel string) {
 func (b *builder) place(m sandbox.Mount) (dir Arg, path string) {
 	r := rel(m.Target)
 	if m.Own {
-		b.parents(r)
+		b.parents(r, m.Direct)
 		if m.IsDir {
-			b.mkdir(r, 0o755)
+			b.mkdir(r, 0o755, m.Direct)
 		} else {
-			b.node(r)
+			b.node(r, m.Direct)
 		}
 	}
 	if m.Direct {
@@ -230,18 +264,30 @@ func (b *builder) mount(m sandbox.Mount) {
 		b.mask(m)
 	case sandbox.Dir:
 		b.step(m.Target, m.From, "make the directory %s", m.Target)
-		b.parents(rel(m.Target))
-		b.mkdir(rel(m.Target), m.Mode)
+		b.parents(rel(m.Target), m.Direct)
+		b.mkdir(rel(m.Target), m.Mode, m.Direct)
 	case sandbox.Symlink:
 		b.step(m.Target, m.From, "make the link %s to %s", m.Target, m.Source)
-		b.parents(rel(m.Target))
-		b.call(unix.SYS_SYMLINKAT, b.str(m.Source), atCWD, b.str(rel(m.Target)))
-		b.made[rel(m.Target)] = true
+		b.link(m)
 	case sandbox.File:
 		b.file(m)
 	default:
 		b.errs = append(b.errs, fmt.Errorf("BUG: mount %s of kind %q", m.Target, m.Kind))
 	}
+}
+
+// link makes a symbolic link. In a home that is kept it may be there from an
+// earlier run.
+func (b *builder) link(m sandbox.Mount) {
+	r := rel(m.Target)
+	b.parents(r, m.Direct)
+	var there uint8
+	if !m.Direct {
+		there = uint8(unix.EEXIST)
+	}
+	dir, name := b.in(r, m.Direct)
+	b.op(Op{Nr: unix.SYS_SYMLINKAT, Tolerate: there}, b.str(m.Source), dir, b.str(name))
+	b.made[r] = true
 }
 
 // seal makes a tmpfs and all that was mounted below it read-only. What was
@@ -259,11 +305,13 @@ func (b *builder) bind(m sandbox.Mount) {
 		return
 	}
 	b.step(m.Source, m.From, "bind %s", bindText{&m})
-	var t int
-	if m.System {
+	t, held := b.sources[m.Target]
+	switch {
+	case held:
+	case m.System:
 		t = b.call(unix.SYS_OPEN_TREE, atCWD, b.str(m.Source),
 			c(unix.AT_SYMLINK_NOFOLLOW|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))
-	} else {
+	default:
 		t = b.clone(res(b.open(atCWD, m.Source)))
 	}
 	b.setattr(res(t), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attributes(m), 0)
@@ -332,14 +380,15 @@ func (b *builder) cloneNull() int {
 }
 
 // stash is a directory of the new root that exists while files are made whose
-// place is in a host's tree, where only a mount can put them.
+// place is in a host's tree or in a home that is kept, where only a mount puts
+// them for this run alone.
 const stash = ".sbx-stash"
 
 func (b *builder) file(m sandbox.Mount) {
 	b.step(m.Target, m.From, "write %d bytes to %s", len(m.Content), m.Target)
 	r := rel(m.Target)
-	if m.Own {
-		b.parents(r)
+	if m.Own && m.Direct {
+		b.parents(r, true)
 		b.create(r, m)
 		b.made[r] = true
 		if m.ReadOnly {
@@ -350,7 +399,7 @@ func (b *builder) file(m sandbox.Mount) {
 		}
 		return
 	}
-	b.mkdir(stash, 0o700)
+	b.mkdir(stash, 0o700, true)
 	tmp := stash + "/f"
 	b.create(tmp, m)
 	t := b.clone(res(b.open(atCWD, tmp)))
@@ -383,7 +432,7 @@ func (b *builder) dev(p *sandbox.Plan) {
 	b.classic("tmpfs", "dev", unix.MS_NOSUID|unix.MS_NOEXEC, "size=64k,nr_inodes=128,mode=755")
 	for i, d := range p.Pseudo.Devices {
 		b.step("/dev/"+d, "root.dev", "put /dev/%s in place", d)
-		b.node("dev/" + d)
+		b.node("dev/"+d, true)
 		b.move(res(b.devs[i]), atCWD, "dev/"+d)
 	}
 	b.step("/dev", "root.dev", "make the links of /dev")
@@ -394,14 +443,14 @@ func (b *builder) dev(p *sandbox.Plan) {
 		b.call(unix.SYS_SYMLINKAT, b.str(l[1]), atCWD, b.str("dev/"+l[0]))
 	}
 	b.step("/dev/pts", "root.dev", "mount own terminals on /dev/pts")
-	b.mkdir("dev/pts", 0o755)
+	b.mkdir("dev/pts", 0o755, true)
 	opts := "newinstance,ptmxmode=0666,mode=0620"
 	if p.Pseudo.PtyGID >= 0 {
 		opts += fmt.Sprintf(",gid=%d", p.Pseudo.PtyGID)
 	}
 	b.classic("devpts", "dev/pts", unix.MS_NOSUID|unix.MS_NOEXEC, opts)
 	b.step("/dev/shm", "root.shm", "mount shared memory of %d bytes on /dev/shm", p.Pseudo.Shm)
-	b.mkdir("dev/shm", 0o1777)
+	b.mkdir("dev/shm", 0o1777, true)
 	b.classic("tmpfs", "dev/shm", unix.MS_NOSUID|unix.MS_NODEV,
 		fmt.Sprintf("mode=1777,size=%d,nr_inodes=%d", p.Pseudo.Shm, p.Pseudo.Shm/4096+16))
 }
@@ -409,7 +458,7 @@ func (b *builder) dev(p *sandbox.Plan) {
 // mkdirAt makes a directory of the new root; the host's own root has it.
 func (b *builder) mkdirAt(p *sandbox.Plan, rel string) {
 	if !p.Root.InPlace {
-		b.mkdir(rel, 0o755)
+		b.mkdir(rel, 0o755, true)
 	}
 }
 

@@ -111,8 +111,11 @@ func (r *resolver) caller() {
 		r.fail(&Error{Msg: "the current directory no longer exists", Hint: "change to a directory that does"})
 	}
 	for fd, s := range r.facts.Stdio {
-		if s.Directory {
+		switch {
+		case s.Directory:
 			r.fail(&Error{Msg: fmt.Sprintf("descriptor %d is a directory, which would let the command out of the sandbox", fd), Hint: "redirect it to a file or to /dev/null"})
+		case s.Path:
+			r.fail(&Error{Msg: fmt.Sprintf("descriptor %d was opened with O_PATH, by which the command could open what it names anew", fd), Hint: "redirect it to a file or to /dev/null"})
 		}
 	}
 }

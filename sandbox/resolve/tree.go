@@ -33,6 +33,9 @@ var minimalEtc = []string{
 // the sandbox fills itself.
 var imageSkip = map[string]bool{"dev": true, "proc": true, "sys": true, "run": true, "tmp": true, "home": true, "lost+found": true, "boot": true}
 
+// varTmp leads to /tmp, unless what is granted lies in it.
+const varTmp = "/var/tmp"
+
 const rootSize, rootInodes = 1 << 20, 4096
 
 func (r *resolver) add(m sandbox.Mount) { r.plan.Mounts = append(r.plan.Mounts, m) }
@@ -50,7 +53,7 @@ func (r *resolver) root() {
 			r.rootEntry("/", d, true)
 		}
 		r.etc()
-		r.add(sandbox.Mount{Kind: sandbox.Symlink, Target: "/var/tmp", Source: "/tmp", Why: "one place for temporary files"})
+		r.add(sandbox.Mount{Kind: sandbox.Symlink, Target: varTmp, Source: "/tmp", Why: "one place for temporary files"})
 	case rt.Source != "empty":
 		r.imageRoot(rt.Source)
 	}
@@ -265,6 +268,9 @@ func (r *resolver) hide(p, key string) {
 		if err != nil || e.Type() == unix.S_IFLNK {
 			continue // what a link leads to has to be hidden where it is
 		}
+		if !e.IsDir && e.Links > 1 {
+			r.note("warning", "mounts", key, "%s is hidden, but the file has %d names: it can be read by another of them that is granted", match, e.Links)
+		}
 		r.add(sandbox.Mount{Kind: sandbox.Mask, Target: match, IsDir: e.IsDir, From: key})
 	}
 }
@@ -409,6 +415,11 @@ func (r *resolver) order() {
 			r.note("info", "workspace", ms[last[m.Target]].From, "the workspace %s is replaced by a mount of the same target", m.Target)
 		}
 	}
+	kept = slices.DeleteFunc(kept, func(m sandbox.Mount) bool {
+		return m.Kind == sandbox.Symlink && m.Target == varTmp && m.From == "" && slices.ContainsFunc(kept, func(k sandbox.Mount) bool {
+			return k.Target != varTmp && within(k.Target, varTmp)
+		})
+	})
 	slices.SortStableFunc(kept, func(a, b sandbox.Mount) int { return comparePaths(a.Target, b.Target) })
 	r.plan.Mounts = kept
 }
