@@ -42,6 +42,21 @@ type Plan struct {
 	Notes    []Note    `json:"notes"`
 }
 
+// Shape is what of a Plan the child's making depends on. It is known from the
+// profile alone, so that the kernel can make the namespaces while the rest of
+// the Plan is still being decided.
+type Shape struct {
+	Namespaces Namespaces
+	Range      bool // ids are mapped by the helpers
+	Terminal   [3]bool
+	Pipe       [3]bool
+}
+
+// Shape returns the Plan's shape.
+func (p *Plan) Shape() Shape {
+	return Shape{Namespaces: p.Namespaces, Range: p.IDs.Mode == "range", Terminal: p.Process.Terminal, Pipe: p.Process.Pipe}
+}
+
 // Caller is who runs sbx, in the ids of the host.
 type Caller struct {
 	UID  uint32 `json:"uid"`

@@ -42,8 +42,13 @@ func doRun(inv *invocation) error {
 	if err != nil {
 		return err
 	}
+	start, err := run.Begin(resolve.Shape(prof, host.Streams()))
+	if err != nil {
+		return err
+	}
 	plan, err := planOf(prof, argv)
 	if err != nil {
+		start.Abort()
 		return err
 	}
 	for _, n := range plan.Notes {
@@ -51,7 +56,7 @@ func doRun(inv *invocation) error {
 			fmt.Fprintln(inv.err, "sbx: warning:", n.Text)
 		}
 	}
-	st, err := run.Run(plan)
+	st, err := start.Run(plan)
 	if err != nil {
 		return err
 	}

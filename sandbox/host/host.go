@@ -109,9 +109,7 @@ func Probe(wantRange bool) (Facts, error) {
 	if err := unix.Uname(&u); err == nil {
 		f.Host = unix.ByteSliceToString(u.Nodename[:])
 	}
-	for i := range f.Stdio {
-		f.Stdio[i] = stdio(i)
-	}
+	f.Stdio = Streams()
 	if exe, err := os.Readlink("/proc/self/exe"); err == nil {
 		f.Exe = exe
 	}
@@ -127,6 +125,14 @@ func Probe(wantRange bool) (Facts, error) {
 		f.findRange()
 	}
 	return f, nil
+}
+
+// Streams looks at the three standard descriptors.
+func Streams() (s [3]Stdio) {
+	for fd := range s {
+		s[fd] = stdio(fd)
+	}
+	return s
 }
 
 func stdio(fd int) (s Stdio) {

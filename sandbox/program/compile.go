@@ -24,8 +24,8 @@ func Compile(p *sandbox.Plan) (*Program, error) {
 	b.p.Ops = make([]Op, 0, 512)
 	b.p.Data = make([]byte, 0, 24<<10)
 	b.p.Steps = make([]Step, 0, 192)
-	b.p.CloneFlags = cloneFlags(p)
 
+	b.prelude(p.Namespaces)
 	b.life()
 	b.outerIDs(p)
 	b.keyring(p)
@@ -43,16 +43,17 @@ func Compile(p *sandbox.Plan) (*Program, error) {
 	return b.program()
 }
 
-func cloneFlags(p *sandbox.Plan) uint64 {
-	flags := uint64(unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID)
+// unshared are the namespaces that the child makes for itself.
+func unshared(n sandbox.Namespaces) uint64 {
+	flags := uint64(unix.CLONE_NEWNS)
 	for _, ns := range []struct {
 		own  bool
 		flag uint64
 	}{
-		{p.Namespaces.IPC, unix.CLONE_NEWIPC},
-		{p.Namespaces.UTS, unix.CLONE_NEWUTS},
-		{p.Namespaces.Cgroup, unix.CLONE_NEWCGROUP},
-		{p.Namespaces.Net, unix.CLONE_NEWNET},
+		{n.IPC, unix.CLONE_NEWIPC},
+		{n.UTS, unix.CLONE_NEWUTS},
+		{n.Cgroup, unix.CLONE_NEWCGROUP},
+		{n.Net, unix.CLONE_NEWNET},
 	} {
 		if ns.own {
 			flags |= ns.flag
@@ -61,15 +62,42 @@ func cloneFlags(p *sandbox.Plan) uint64 {
 	return flags
 }
 
-// life ties PID 1 to the thread that started it. The signal alone would miss a
-// starter that was gone before it was asked for; the poll sees that one, since
-// a pipe without a reader reports an error at once.
+// Prelude is the Program that a child can be started with before its own is
+// known: every Program of Compile begins with it.
+func Prelude(n sandbox.Namespaces) *Program {
+	b := &builder{}
+	b.prelude(n)
+	return &b.p
+}
+
+// prelude makes the namespaces and waits until the rest of the Program is in the
+// block. The user namespace comes first and gives the right to the others; a
+// PID namespace takes a new process (unshare(2)). The others are made here and
+// not by clone3(2), which would hold up the starter for as long. It uses no
+// data, whose place depends on the rest. If the starter is gone the pipe is at
+// its end.
+func (b *builder) prelude(n sandbox.Namespaces) {
+	b.p.CloneFlags = unix.CLONE_NEWUSER | unix.CLONE_NEWPID
+	b.step("", "", "make the mount namespace and the others")
+	b.call(unix.SYS_PRCTL, c(unix.PR_SET_PDEATHSIG), c(uint64(unix.SIGKILL)))
+	b.call(unix.SYS_CLOSE, slot(SlotGoWrite))
+	b.call(unix.SYS_UNSHARE, c(unshared(n)))
+	b.step("", "", "wait for the program")
+	b.call(unix.SYS_READ, slot(SlotGo), head(HeadSiginfo), c(1))
+	b.op(Op{Nr: OpExpect}, head(HeadSiginfo), c(0xff), c(1), c(uint64(unix.ECANCELED)))
+}
+
+// life ties PID 1 to the thread that started it. The signal that the prelude
+// asked for would miss a starter that was gone by then; the poll sees that one,
+// since a pipe without a reader reports an error at once.
 func (b *builder) life() {
 	b.step("", "", "die with the process that started the sandbox")
-	b.call(unix.SYS_PRCTL, c(unix.PR_SET_PDEATHSIG), c(uint64(unix.SIGKILL)))
 	b.call(unix.SYS_CLOSE, slot(SlotStatusRead))
 	b.starterLives()
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_NAME), b.str("sbx-init"))
+	// Out of the caller's process group: what the terminal sends to that comes
+	// by way of the starter, once.
+	b.call(unix.SYS_SETSID)
 	b.null = b.call(unix.SYS_OPENAT, atCWD, b.str("/dev/null"), c(unix.O_RDWR|unix.O_CLOEXEC), c(0))
 	b.call(unix.SYS_UMASK, c(0)) // modes below are meant as they stand
 }

@@ -13,6 +13,7 @@ func TerminalGuard(tty int, mode []byte) (*Program, error) {
 	b.step("", "process.tty", "wait for the end of sbx and restore the terminal's mode")
 	b.call(unix.SYS_CLOSE, slot(SlotSyncWrite))
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_NAME), b.str("sbx-tty"))
+	b.call(unix.SYS_SETSID) // a signal to the whole process group must spare it
 	b.op(Op{Nr: unix.SYS_READ, Opt: Ignore}, slot(SlotSync), addr(b.space(8)), c(1))
 	b.op(Op{Nr: unix.SYS_IOCTL, Opt: Ignore}, ci(tty), c(unix.TCSETSW), addr(b.bytes(mode)))
 	b.op(Op{Nr: OpExit}, c(0))

@@ -134,7 +134,9 @@ const (
 	SlotStatus     = iota // write end of the pipe for the command's wait status
 	SlotStatusRead        // its read end, the starter's
 	SlotReport            // write end of the pipe for failures
-	SlotSync              // read end of the pipe that is closed when the id maps are written
+	SlotGo                // read end of the pipe that says that the program is there
+	SlotGoWrite           // its write end, the starter's
+	SlotSync              // read end of the pipe that says that the id maps are written
 	SlotSyncWrite         // its write end, the starter's
 	SlotMapRead           // pipe by which init tells the mapper to go on
 	SlotMapWrite

@@ -71,6 +71,17 @@ func Plan(in Input) (*sandbox.Plan, error) {
 	return r.plan, nil
 }
 
+// Shape is the part of the Plan that can be told from the profile and the
+// standard descriptors alone; Plan comes to the same.
+func Shape(p *profiles.Profile, stdio [3]host.Stdio) sandbox.Shape {
+	s := sandbox.Shape{Namespaces: namespaces(p), Range: p.User.Map == "range" || p.User.Map == "explicit"}
+	for fd, d := range stdio {
+		s.Terminal[fd] = p.Process.TTY == "always" || p.Process.TTY == "auto" && d.Terminal
+		s.Pipe[fd] = !s.Terminal[fd] && d.Terminal
+	}
+	return s
+}
+
 type resolver struct {
 	Input
 	prof  *profiles.Profile
@@ -111,15 +122,8 @@ func (r *resolver) caller() {
 
 // stdio decides which standard streams the sandbox's own terminal replaces.
 func (r *resolver) stdio() {
-	p := &r.plan.Process
-	for fd, s := range r.facts.Stdio {
-		switch {
-		case r.prof.Process.TTY == "always", r.prof.Process.TTY == "auto" && s.Terminal:
-			p.Terminal[fd] = true
-		case s.Terminal:
-			p.Pipe[fd] = true
-		}
-	}
+	p, s := &r.plan.Process, Shape(r.prof, r.facts.Stdio)
+	p.Terminal, p.Pipe = s.Terminal, s.Pipe
 	if p.Terminal != [3]bool{} && !r.plan.Pseudo.Dev {
 		r.fail(&Error{Key: "process.tty", Msg: "a terminal needs /dev", Hint: `set root.dev = "minimal" or process.tty = "never"`})
 	}

@@ -29,12 +29,13 @@ func newGuard(tty int, mode *unix.Termios) (*guard, error) {
 	defer unix.Close(p[0])
 	var slots program.Slots
 	slots[program.SlotSync], slots[program.SlotSyncWrite] = uint64(p[0]), uint64(p[1])
-	g := &guard{pipe: p[1]}
-	if g.pid, g.pidfd, err = child.Start(prog, slots); err != nil {
+	c, err := child.Start(prog, slots)
+	if err != nil {
 		unix.Close(p[1])
 		return nil, fmt.Errorf("guarding the terminal's mode: %w", err)
 	}
-	return g, nil
+	c.Forget()
+	return &guard{pid: c.PID, pidfd: c.PidFD, pipe: p[1]}, nil
 }
 
 func (g *guard) stop() {

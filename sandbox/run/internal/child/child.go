@@ -35,26 +35,34 @@ func code() uintptr
 // codeSize is more than the interpreter's size in bytes.
 const codeSize = 2048
 
-// Start makes a child by clone3(2) (Linux 5.3) that runs prog, and returns its
-// pid and a descriptor for it. The error is clone3's own errno: see clone(2),
-// ERRORS.
+// blockSize is what is set aside for a block: only pages that are used take
+// memory.
+const blockSize = 4 << 20
+
+// Child is a started child.
+type Child struct {
+	PID   int
+	PidFD int // close-on-exec, the caller's to close
+	block []byte
+}
+
+// Start makes a child by clone3(2) (Linux 5.3) that runs prog. The error is
+// clone3's own errno: see clone(2), ERRORS.
 //
-// The caller's thread becomes the child's parent for PR_SET_PDEATHSIG
+// The calling thread becomes the child's parent for PR_SET_PDEATHSIG
 // (PR_SET_PDEATHSIG(2const)). The caller's memory is marked not to be copied to
 // children: none but those started here or by execve(2) may be made afterwards.
-func Start(prog *program.Program, slots program.Slots) (pid, pidfd int, err error) {
-	page := uintptr(os.Getpagesize())
-	size := (uintptr(prog.Size()) + page - 1) &^ (page - 1)
-	// Shared, so that the child's writes copy no pages.
-	block, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
+func Start(prog *program.Program, slots program.Slots) (*Child, error) {
+	// Shared, so that the child's writes copy no pages and the rest of a program
+	// can follow.
+	block, err := unix.Mmap(-1, 0, blockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
-		return 0, -1, fmt.Errorf("getting memory for the child: %w", err)
+		return nil, fmt.Errorf("getting memory for the child: %w", err)
 	}
-	defer unix.Munmap(block)
-	if err := prog.Encode(block, slots); err != nil {
-		return 0, -1, err
+	if err := encode(prog, block, slots); err != nil {
+		return nil, err
 	}
-	keepOnly(uintptr(unsafe.Pointer(&block[0])), size, page)
+	keepOnly(uintptr(unsafe.Pointer(&block[0])), blockSize, uintptr(os.Getpagesize()))
 	// The kernel writes the descriptor into the block.
 	fd := (*int32)(unsafe.Pointer(&block[program.HeadStatus]))
 	args := &cloneArgs{
@@ -66,9 +74,34 @@ func Start(prog *program.Program, slots program.Slots) (pid, pidfd int, err erro
 	r := start(args, unsafe.Sizeof(*args), &block[0])
 	syscall.ForkLock.Unlock()
 	if r > ^uintptr(4095) {
-		return 0, -1, unix.Errno(-r)
+		_ = unix.Munmap(block)
+		return nil, unix.Errno(-r)
 	}
-	return int(r), int(*fd), nil
+	return &Child{PID: int(r), PidFD: int(*fd), block: block}, nil
+}
+
+// Extend puts prog, which begins with the program the child was started with,
+// in that one's place.
+//
+// Precondition: the child waits in an operation of that beginning, and goes on
+// only when it is told to.
+func (c *Child) Extend(prog *program.Program, slots program.Slots) error {
+	return encode(prog, c.block, slots)
+}
+
+// Forget lets go of the block on this side.
+func (c *Child) Forget() {
+	if c.block != nil {
+		_ = unix.Munmap(c.block)
+		c.block = nil
+	}
+}
+
+func encode(prog *program.Program, block []byte, slots program.Slots) error {
+	if n := prog.Size(); n > len(block) {
+		return fmt.Errorf("the steps of this sandbox take %d bytes, more than %d; it has too many mounts, masks or variables", n, len(block))
+	}
+	return prog.Encode(block, slots)
 }
 
 // userSpace is where user space ends, but for the last page, with the usual
