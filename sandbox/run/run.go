@@ -216,6 +216,11 @@ func (s *sandboxed) start(c *child.Child) error {
 		return err
 	}
 	if _, err := unix.Write(s.ends.program, []byte{1}); err != nil {
+		if errors.Is(err, unix.EPIPE) { // it failed before it was told to go on, and says why
+			if failed := s.readReport(); failed != nil {
+				return failed
+			}
+		}
 		return fmt.Errorf("starting the program of the sandbox: %w", err)
 	}
 	defer c.Forget()

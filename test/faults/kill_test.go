@@ -60,7 +60,8 @@ func TestKilled(t *testing.T) {
 	for _, tt := range []struct {
 		name, profile string
 		needs         []sbxtest.Feature
-		// victim picks what to kill of the processes below sbx; nil for none yet.
+		// victim picks what to kill of the processes below sbx, 0 for none yet.
+		// No victim is the helper.
 		victim func(sbx int, below []world.Process) int
 		helper bool // kill when newuidmap or newgidmap runs
 		during bool // kill when the command runs, else while the sandbox is starting
@@ -72,7 +73,7 @@ func TestKilled(t *testing.T) {
 		{name: "init during the run", profile: single, victim: named("sbx-init"), during: true},
 		{name: "the command during the run", profile: single, victim: named("sh"), during: true},
 		{name: "supervisor while newuidmap runs", profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}, helper: true, victim: supervisor},
-		{name: "newuidmap", helper: true, profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}, victim: named("newuidmap", "newgidmap")},
+		{name: "newuidmap", helper: true, profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}},
 		{name: "init at start, range of ids", profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}, victim: named("sbx-init")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -94,8 +95,8 @@ func TestKilled(t *testing.T) {
 				}
 				switch {
 				case tt.helper:
-					if !helperRuns(cmd.Process.Pid) {
-						break
+					if pid := helper(cmd.Process.Pid); pid != 0 && tt.victim == nil && unix.Kill(pid, unix.SIGKILL) == nil {
+						hit++
 					}
 				case tt.during:
 					// The pipe ends with whoever holds it.
@@ -105,12 +106,20 @@ func TestKilled(t *testing.T) {
 				default:
 					time.Sleep(rand.N(span))
 				}
-				if kill(t, cmd, tt.victim) {
+				switch {
+				case tt.victim == nil: // killed already, and sbx ends by itself
+				case kill(t, cmd, tt.victim):
 					hit++
-				} else {
+				default:
 					_ = cmd.Process.Kill()
 				}
+				stuck := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill(); t.Errorf("run %d: sbx was stuck", i) })
+				if tt.victim == nil { // where the kill came too late the command runs
+					done := time.AfterFunc(300*time.Millisecond, func() { _ = cmd.Process.Kill() })
+					defer done.Stop()
+				}
 				_ = cmd.Wait()
+				stuck.Stop()
 				codes[world.Code(cmd)]++
 				if left := world.Gone(t); len(left) > 0 {
 					t.Fatalf("run %d: a second after the kill there are %v", i, left)
@@ -127,9 +136,9 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// helperRuns waits until a process has newuidmap or newgidmap as its child. It
+// helper waits until a process has newuidmap or newgidmap as its child. It
 // looks without pause, since they run for a millisecond.
-func helperRuns(sbx int) bool {
+func helper(sbx int) (pid int) {
 	for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
 		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", sbx))
 		for _, l := range lists {
@@ -137,12 +146,13 @@ func helperRuns(sbx int) bool {
 			for _, pid := range strings.Fields(string(text)) {
 				comm, _ := os.ReadFile("/proc/" + pid + "/comm")
 				if s := strings.TrimSpace(string(comm)); s == "newuidmap" || s == "newgidmap" {
-					return true
+					n, _ := strconv.Atoi(pid)
+					return n
 				}
 			}
 		}
 	}
-	return false
+	return 0
 }
 
 func supervisor(sbx int, _ []world.Process) int { return sbx }
