@@ -45,9 +45,8 @@ func (l *layer) decode() []problem {
 		d.refuse("version", msg)
 	}
 	if v, ok := tree["extends"]; ok {
-		val, ok := d.list(&fileRows[1], "extends", v)
-		l.extends, l.hasExtends = val.l, true
-		_ = ok // a bad entry was reported; the good ones are still followed
+		val, _ := d.list(&fileRows[1], "extends", v)
+		l.extends, l.hasExtends = val.l, true // the entries that are good are followed anyway
 	}
 	delete(tree, "version")
 	delete(tree, "extends")
@@ -67,14 +66,22 @@ func compareSettings(a, b setting) int {
 	return find(a.key) - find(b.key)
 }
 
-// syntax turns a parser's error into a problem.
+// syntax turns a parser's error into a problem. The parser's line is that of
+// where it stopped reading, so the place is counted from its offset.
 func (l *layer) syntax(err error) problem {
 	var parse toml.ParseError
 	if !errors.As(err, &parse) {
 		return problem{layer: l, msg: err.Error(), line: 1, col: 1}
 	}
-	msg := strings.TrimSuffix(strings.ReplaceAll(parse.Message, "\n", " "), ".")
-	return problem{layer: l, key: parse.LastKey, msg: msg, line: max(parse.Position.Line, 1), col: max(parse.Position.Col, 1)}
+	before := l.text[:max(0, min(parse.Position.Start, len(l.text)))]
+	line := strings.LastIndexByte(before, '\n') + 1
+	p := problem{layer: l, key: parse.LastKey, line: strings.Count(before, "\n") + 1, col: len(before) - line + 1}
+	p.msg = strings.TrimSuffix(strings.ReplaceAll(parse.Message, "\n", " "), ".")
+	if strings.HasSuffix(p.msg, "has already been defined") {
+		text, _, _ := strings.Cut(l.text[line:], "\n")
+		p.msg, p.col = "set twice, keep one of them", len(text)-len(strings.TrimLeft(text, " \t["))+1
+	}
+	return p
 }
 
 // refuse notes a value that can't be used; key is dotted, maybe with an index.

@@ -216,6 +216,9 @@ func (s scope) lookup(name string) (string, string) {
 		return "", problem
 	}
 	v := s.value(name)
+	if v == "" && name == "WORKSPACE" {
+		return "", "${WORKSPACE} is not known yet here, use ${PROFILE_DIR} or write the path"
+	}
 	if v == "" {
 		return "", "${" + name + "} has no value here; set it or write the path"
 	}

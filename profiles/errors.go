@@ -58,7 +58,6 @@ func (e Errors) Unwrap() []error {
 type problem struct {
 	layer *layer
 	key   string // dotted, as shown
-	at    string // dotted, where to point; "" = at key
 	msg   string
 	line  int // set when the parser itself said where
 	col   int
@@ -76,11 +75,7 @@ func located(problems []problem, layers []*layer) Errors {
 	for _, p := range problems {
 		e := &Error{File: p.layer.name, Line: p.line, Col: p.col, Key: p.key, Msg: p.msg}
 		if e.Line == 0 {
-			at := p.at
-			if at == "" {
-				at = p.key
-			}
-			pos := p.layer.position(at, p.value)
+			pos := p.layer.position(p.key, p.value)
 			e.Line, e.Col = pos.line, pos.col
 		}
 		errs = append(errs, e)

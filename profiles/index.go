@@ -25,12 +25,10 @@ func (l *layer) position(key string, value bool) position {
 		}
 		l.places = index([]byte(l.text))
 	})
-	if value {
-		if pos, ok := l.places.values[key]; ok {
+	for key != "" {
+		if pos, ok := l.places.values[key]; ok && value {
 			return pos
 		}
-	}
-	for key != "" {
 		if pos, ok := l.places.keys[key]; ok {
 			return pos
 		}

@@ -118,7 +118,7 @@ func (ld *loader) add(l *layer) {
 	}
 	for i, ref := range parents {
 		if msg := ld.extend(l, ref); msg != "" {
-			ld.problems = append(ld.problems, problem{layer: l, key: "extends", at: fmt.Sprintf("extends[%d]", i), msg: msg, value: true})
+			ld.problems = append(ld.problems, problem{layer: l, key: fmt.Sprintf("extends[%d]", i), msg: msg, value: true})
 		}
 	}
 	ld.layers = append(ld.layers, l)
@@ -134,7 +134,7 @@ func (ld *loader) extend(l *layer, text string) string {
 	switch {
 	case slices.Contains(ld.chain, name):
 		return "cycle: " + strings.Join(append(slices.Clone(ld.chain), name), " -> ")
-	case len(ld.chain) > maxDepth:
+	case len(ld.chain) >= maxDepth:
 		return fmt.Sprintf("more than %d profiles deep: %s", maxDepth, strings.Join(append(slices.Clone(ld.chain), name), " -> "))
 	case slices.ContainsFunc(ld.layers, func(have *layer) bool { return have.name == name }):
 		return "" // reached twice: it counts once, where it came first

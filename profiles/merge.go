@@ -137,7 +137,8 @@ func (s slot) with(r *row, v value, at int) slot {
 	if r.kind != kindList && r.kind != kindIDMap {
 		return slot{set: true, val: v, from: at}
 	}
-	list, items := []string{}, []item{}
+	var list []string // nil when empty, so that equal profiles are deeply equal
+	var items []item
 	if s.set && !r.replaces() {
 		list, items = s.val.l, s.items
 	}
@@ -380,12 +381,16 @@ func (m *merged) mount(from *mountSlots) Mount {
 		setDefault(&mount.Access, "ro")
 	case "tmpfs":
 		setDefault(&mount.Access, "rw")
-		setDefault(&mount.Mode, 0o755)
+		if !from.slots[find("mounts.*.mode")-m.mountLow].set { // "0000" is a mode too
+			mount.Mode = 0o755
+		}
 		setDefault(&mount.Size, 64<<20)
 		setDefault(&mount.Inodes, max(1, mount.Size/4096))
 	case "file":
 		setDefault(&mount.Access, "ro")
-		setDefault(&mount.Mode, 0o644)
+		if !from.slots[find("mounts.*.mode")-m.mountLow].set {
+			mount.Mode = 0o644
+		}
 	}
 	return mount
 }

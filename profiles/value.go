@@ -97,6 +97,8 @@ func (r *row) checkRange(n int64) string {
 	}
 	low := strconv.FormatInt(r.min, 10)
 	switch {
+	case n < r.min && r.unlimited:
+		return fmt.Sprintf("%d is out of range, use %s or more, or \"unlimited\"", n, low)
 	case r.path == "version" && n != 1:
 		return fmt.Sprintf("version %d is not known to this sbx, write version = 1", n)
 	case n < r.min && r.max == 0:

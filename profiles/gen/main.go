@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 
@@ -21,5 +22,26 @@ func generate() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile("builtin_tables.go", tables, 0o644)
+	if err := os.WriteFile("builtin_tables.go", tables, 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile("sbx.schema.json", profiles.Schema(), 0o644); err != nil {
+		return err
+	}
+	return reference("../docs/PROFILES.md")
+}
+
+// reference replaces the table of keys in a document.
+func reference(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	begin, end := []byte("<!-- keys: generated -->\n"), []byte("<!-- keys: end -->")
+	before, rest, ok := bytes.Cut(text, begin)
+	_, after, found := bytes.Cut(rest, end)
+	if !ok || !found {
+		return fmt.Errorf("%s: the marks around the table of keys are missing", path)
+	}
+	return os.WriteFile(path, bytes.Join([][]byte{before, begin, profiles.Reference(), end, after}, nil), 0o644)
 }

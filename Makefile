@@ -1,0 +1,66 @@
+# Needs Go, gcc, make and git; make test says what else it would use.
+
+PREFIX     ?= /usr/local
+DESTDIR    ?=
+ARGS       ?= help
+FUZZTIME   ?= 10m
+BENCHFLAGS ?=
+
+bindir     = $(PREFIX)/bin
+libexecdir = $(PREFIX)/libexec/sbx
+datadir    = $(PREFIX)/share
+mandir     = $(datadir)/man
+
+GO          ?= go
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION_VAR  = main.version
+LDFLAGS      = -s -w -X '$(VERSION_VAR)=$(VERSION)'
+
+# README's first command: sbx builds its own checkout in a sandbox.
+DEMO = bin/sbx run go -- go build ./...
+
+export CGO_ENABLED = 0
+
+.DEFAULT_GOAL = help
+.PHONY: help build run test bench lint install demo fuzz clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+
+build: ## build every command into bin/
+	@mkdir -p bin
+	$(GO) build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
+
+run: build ## run bin/sbx with ARGS='...'
+	bin/sbx $(ARGS)
+
+test: ## the whole suite; as root in an account of its own (SBX_MUST_WORK=1: no skips)
+	@test/run.sh
+
+bench: build ## the benchmarks (BENCHFLAGS='...')
+	@if [ -x bench/run.sh ]; then bench/run.sh $(BENCHFLAGS); else $(GO) test -run '^$$' -bench . $(BENCHFLAGS) ./...; fi
+
+lint: ## gofmt, vet, staticcheck, go mod tidy, shell syntax, and our own bans
+	@test/lint.sh
+	$(GO) test -count=1 ./test/lint ./test/archtest ./test/deptest
+
+install: build ## install under PREFIX (/usr/local), below DESTDIR
+	install -d '$(DESTDIR)$(bindir)'
+	install -m 755 bin/sbx '$(DESTDIR)$(bindir)/sbx'
+	@set -e; for f in bin/sbx-*; do \
+		[ ! -f "$$f" ] || install -v -D -m 755 "$$f" '$(DESTDIR)$(libexecdir)'/"$${f##*/}"; \
+	done; \
+	put() { [ ! -f "$$1" ] || install -v -D -m 644 "$$1" "$$2"; }; \
+	put completions/sbx.bash '$(DESTDIR)$(datadir)/bash-completion/completions/sbx'; \
+	put completions/_sbx '$(DESTDIR)$(datadir)/zsh/site-functions/_sbx'; \
+	put completions/sbx.fish '$(DESTDIR)$(datadir)/fish/vendor_completions.d/sbx.fish'; \
+	for page in docs/man/*.[1-9]; do put "$$page" '$(DESTDIR)$(mandir)'/man"$${page##*.}/$${page##*/}"; done
+
+demo: build ## build sbx's own checkout inside a sandbox
+	$(DEMO)
+
+fuzz: ## each fuzz target for FUZZTIME (10m)
+	@test/fuzz.sh $(FUZZTIME)
+
+clean: ## remove what make built
+	rm -rf bin

@@ -1,0 +1,147 @@
+package profiles
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Reference returns a Markdown table of all keys, in the schema's order.
+func Reference() []byte {
+	var b strings.Builder
+	b.WriteString("| key | value | default | merge | a wider value is a grant | meaning |\n|---|---|---|---|---|---|\n")
+	for _, list := range [][]row{fileRows, rows} {
+		for i := range list {
+			r := &list[i]
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", r.path, r.valueDoc(), r.defaultDoc(), r.mergeDoc(), r.wideDoc(), r.meaning())
+		}
+	}
+	return []byte(b.String())
+}
+
+// valueDoc says what may be written.
+func (r *row) valueDoc() string {
+	doc := ""
+	switch r.kind {
+	case kindEnum:
+		words := make([]string, len(r.enum))
+		for i, w := range r.enum {
+			words[i] = "`\"" + w + "\"`"
+		}
+		doc = strings.Join(words, ", ")
+	case kindBool:
+		doc = "boolean"
+	case kindInt:
+		doc = fmt.Sprintf("integer, %d or more", r.min)
+		if r.max == r.min {
+			doc = fmt.Sprint(r.max)
+		} else if r.max != 0 {
+			doc = fmt.Sprintf("integer, %d to %d", r.min, r.max)
+		}
+	case kindOctal:
+		doc = "octal string"
+	case kindSize:
+		doc = "size"
+	case kindDuration:
+		doc = "duration"
+	case kindList:
+		doc = "list of " + r.formDoc("strings", "paths", "globs")
+	case kindMap:
+		doc = "table of `NAME = \"value\"`"
+	case kindIDMap:
+		doc = "list of `\"inside:outside:count\"`"
+	default:
+		doc = r.formDoc("string", "path", "glob")
+	}
+	if r.unlimited {
+		doc += ", `\"unlimited\"`"
+	}
+	return doc
+}
+
+func (r *row) formDoc(text, path, glob string) string {
+	switch r.form {
+	case formPath, formHomePath, formSource:
+		return path
+	case formRoot:
+		return "`\"host\"`, `\"empty\"`, " + path
+	case formEnvGlob, formTreeGlob, formHomeGlob:
+		return glob
+	}
+	return text
+}
+
+func (r *row) defaultDoc() string {
+	switch {
+	case r.path == "version":
+		return "required"
+	case strings.HasPrefix(r.defNote, "[") || strings.HasPrefix(r.defNote, `"`) && !strings.Contains(r.defNote, " "):
+		return "`" + r.defNote + "`"
+	case r.defNote != "":
+		return r.defNote
+	case r.kind == kindList || r.kind == kindIDMap:
+		return "`[]`"
+	case r.kind == kindMap:
+		return "`{}`"
+	case r.kind == kindBool || r.kind == kindInt && r.def != "":
+		return "`" + r.def + "`"
+	case r.def == "" && (r.kind == kindInt || r.kind == kindSize || r.kind == kindDuration):
+		return "`0`"
+	}
+	return "`\"" + r.def + "\"`"
+}
+
+func (r *row) mergeDoc() string {
+	switch {
+	case r.path == "version" || r.path == "extends" || r.path == "name" || r.path == "description":
+		return "each file's own"
+	case r.kind == kindMap:
+		return "by name"
+	case (r.kind == kindList || r.kind == kindIDMap) && !r.replaces():
+		return "append"
+	}
+	return "override"
+}
+
+func (r *row) wideDoc() string {
+	switch r.wide {
+	case wideNever:
+		return "no"
+	case wideRank:
+		return strings.ReplaceAll(strings.Join(r.order, " < "), "=", " = ")
+	case wideTrue:
+		return "true"
+	case wideFalse:
+		return "false"
+	case wideMore, wideLimit:
+		return "more"
+	case wideLess:
+		return "less"
+	case wideAdded, wideEnvPass:
+		return "new entries"
+	case wideRemoved:
+		return "missing entries"
+	case wideTmpfs:
+		return "beyond the memory budget"
+	case wideName:
+		return "another persistent home"
+	case wideRoot:
+		return "another root"
+	case wideWorkspace:
+		return "outside the project"
+	case wideMount:
+		return "see Trust"
+	}
+	return "?"
+}
+
+// meaning is r's sentence, and the condition under which it means something.
+func (r *row) meaning() string {
+	doc := strings.ReplaceAll(r.doc, "|", "\\|")
+	switch {
+	case r.needs != "":
+		return doc + " Only with `" + r.needs + "` = " + either(r.in) + "."
+	case r.in != nil:
+		return doc + " Only with type " + either(r.in) + "."
+	}
+	return doc
+}

@@ -1,0 +1,383 @@
+package profiles
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Grant is one thing that a profile allows and another doesn't.
+type Grant struct {
+	Key    string `json:"key"`              // dotted
+	Origin string `json:"origin,omitempty"` // file:line:col; "" = by default, or by leaving something out
+	Text   string `json:"text"`
+}
+
+// String is the grant as one line of a message.
+func (g Grant) String() string {
+	if g.Origin == "" {
+		return g.Key + ": " + g.Text
+	}
+	return g.Origin + ": " + g.Key + ": " + g.Text
+}
+
+// Widens lists what p grants beyond base, in the schema's order; an empty list
+// means that p only tightens. Both must be loaded with the same workspace, see
+// Base. The comparison fails closed: where it can't tell, it lists a grant. It
+// follows symbolic links, so it must be repeated for every run.
+func (p *Profile) Widens(base *Profile) []Grant {
+	c := comparison{p: p, base: base}
+	for i := range rows {
+		if r := &rows[i]; !r.isMount() {
+			c.row(r)
+		}
+	}
+	c.mounts()
+	return c.grants
+}
+
+// comparison collects grants of p over base.
+type comparison struct {
+	p, base *Profile
+	grants  []Grant
+}
+
+func (c *comparison) grant(key, text string, args ...any) {
+	c.grants = append(c.grants, Grant{Key: key, Origin: c.p.Origin(key), Text: fmt.Sprintf(text, args...)})
+}
+
+// row compares one key of the two profiles.
+func (c *comparison) row(r *row) {
+	if r.wide == wideNever || r.kind == kindMap || !r.applies(c.p, nil) {
+		return
+	}
+	p, base := r.field(c.p, nil), r.field(c.base, nil)
+	switch r.wide {
+	case wideRank:
+		c.rank(r, *p.(*string), *base.(*string))
+	case wideTrue:
+		if *p.(*bool) && !*base.(*bool) {
+			c.grant(r.path, "true where your own profile has false")
+		}
+	case wideFalse:
+		if !*p.(*bool) && *base.(*bool) {
+			c.grant(r.path, "false where your own profile has true")
+		}
+	case wideMore, wideLess, wideLimit:
+		if a, b := magnitude(r, p), magnitude(r, base); a > b {
+			c.grant(r.path, "%s where your own profile has %s", literal(r, p), literal(r, base))
+		}
+	case wideTmpfs:
+		if size := *p.(*int64); c.overBudget() && size > shownSize(r, c.base) {
+			c.grant(r.path, "%s, with which the memory file systems exceed your own profile's and %s", literal(r, p), formatSize(tmpfsBudget))
+		}
+	case wideAdded:
+		c.added(r, p, base)
+	case wideRemoved:
+		c.removed(r, *p.(*[]string), *base.(*[]string))
+	case wideEnvPass:
+		for i, glob := range c.p.Environment.Pass {
+			if !covered(glob, c.base.Environment.Pass) {
+				c.grant(fmt.Sprintf("%s[%d]", r.path, i), "passes the caller's %s", glob)
+			}
+		}
+	case wideName:
+		if c.p.Home.Mode == "persistent" && c.base.Home.Mode == "persistent" && c.p.Name != c.base.Name {
+			c.grant(r.path, "uses the persistent home of %q", c.p.Name)
+		}
+	case wideRoot:
+		c.root(r)
+	case wideWorkspace:
+		if c.p.Workspace.Access != "none" && !c.p.ownWorkspace() {
+			c.grant(r.path, "the workspace %s is outside the project's own directory", c.p.Workspace.Path)
+		}
+	default:
+		c.grant(r.path, "can't be compared with your own profile") // a row without a rule is a grant
+	}
+}
+
+func (c *comparison) rank(r *row, p, base string) {
+	if r.path == "root.etc" && c.base.Root.Source == "/" {
+		return // all of the host's tree has all of /etc
+	}
+	if r.rank(p) > r.rank(base) {
+		c.grant(r.path, "%q where your own profile has %q", p, base)
+	}
+}
+
+// rank is a word's place in r.order; a word that is not there is widest.
+func (r *row) rank(word string) int {
+	for i, words := range r.order {
+		if slices.Contains(strings.Split(words, "="), word) {
+			return i
+		}
+	}
+	return len(r.order)
+}
+
+// magnitude is how much a number grants.
+func magnitude(r *row, field any) int64 {
+	var n int64
+	switch f := field.(type) {
+	case *int:
+		n = int64(*f)
+	case *int64:
+		n = *f
+	case *time.Duration:
+		n = int64(*f)
+	}
+	switch {
+	case r.wide == wideLess:
+		return -n
+	case n == -1 || r.wide == wideLimit && n == 0:
+		return math.MaxInt64
+	}
+	return n
+}
+
+// tmpfsBudget is how much memory the sandbox's memory file systems may hold
+// together before it counts as a grant, unless the base's hold more already.
+const tmpfsBudget = 4 << 30
+
+// inodeCost is about what the kernel needs for an inode of a tmpfs, in bytes.
+const inodeCost = 1 << 10
+
+// tmpfs is the size of a profile's memory file systems together.
+func (p *Profile) tmpfs() int64 {
+	sum := addSizes(p.Root.Tmp, p.Root.Shm)
+	if p.Home.Mode == "tmpfs" {
+		sum = addSizes(sum, p.Home.Size)
+	}
+	for i := range p.Mounts {
+		sum = addSizes(sum, p.Mounts[i].memory())
+	}
+	return sum
+}
+
+// memory is what a tmpfs can take up; zero for other mounts.
+func (m *Mount) memory() int64 {
+	if m.Type != "tmpfs" {
+		return 0
+	}
+	if m.Inodes > math.MaxInt64/inodeCost {
+		return math.MaxInt64
+	}
+	return max(m.Size, m.Inodes*inodeCost)
+}
+
+// addSizes adds without overflow.
+func addSizes(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
+}
+
+func (c *comparison) overBudget() bool {
+	return c.p.tmpfs() > max(c.base.tmpfs(), tmpfsBudget)
+}
+
+// shownSize is a size of the profile, zero where it has no meaning.
+func shownSize(r *row, p *Profile) int64 {
+	if !r.applies(p, nil) {
+		return 0
+	}
+	return *r.field(p, nil).(*int64)
+}
+
+func (c *comparison) added(r *row, p, base any) {
+	switch list := p.(type) {
+	case *[]string: // paths
+		for i, path := range *list {
+			if !slices.ContainsFunc(*base.(*[]string), func(have string) bool { return within(path, have) }) {
+				c.grant(fmt.Sprintf("%s[%d]", r.path, i), "shows %s", path)
+			}
+		}
+	case *[]IDMap:
+		for i, m := range *list {
+			if !slices.Contains(*base.(*[]IDMap), m) {
+				c.grant(fmt.Sprintf("%s[%d]", r.path, i), "maps the host's ids from %d on, %d of them", m.Outside, m.Count)
+			}
+		}
+	}
+}
+
+func (c *comparison) removed(r *row, p, base []string) {
+	if r.needs != "" && !r.applies(c.base, nil) {
+		return
+	}
+	if r.path == "policy.require" && slices.Contains(p, "all") {
+		return
+	}
+	for _, entry := range base {
+		if slices.Contains(p, entry) || r.form == formEnvGlob && covered(entry, p) {
+			continue
+		}
+		c.grant(r.path, "leaves out %q of your own profile", entry)
+	}
+}
+
+func (c *comparison) root(r *row) {
+	p, base := c.p.Root.Source, c.base.Root.Source
+	switch {
+	case p == base, p == "empty", p == "host" && base == "/":
+	case p != "host" && c.showsWorkspace(p, "ro"):
+	default:
+		c.grant(r.path, "%q where your own profile has %q", p, base)
+	}
+}
+
+// mounts compares the mounts, and then the memory that they take.
+func (c *comparison) mounts() {
+	for i := range c.p.Mounts {
+		m := &c.p.Mounts[i]
+		key := join("mounts", m.Target)
+		have := c.base.mountOn(m.Target)
+		switch m.Type {
+		case "bind":
+			c.bind(key, m, have)
+		case "symlink": // is no mount, so what a mount covered would be seen
+			if have != nil && have.Type != "symlink" {
+				c.grant(key, "leaves out the %s of your own profile", have.Type)
+			}
+		case "tmpfs", "file", "mask": // cover what is below and show nothing of the host
+			if have != nil && m.Type != "mask" && m.Exec && have.mounted() && !have.Exec {
+				c.grant(key+".exec", "true where your own profile has false")
+			}
+		default:
+			c.grant(key, "type %q can't be compared with your own profile", m.Type)
+		}
+		if m.Type == "tmpfs" && c.overBudget() && (have == nil || m.memory() > have.memory()) {
+			c.grant(key, "with it the memory file systems exceed your own profile's and %s", formatSize(tmpfsBudget))
+		}
+	}
+	for i := range c.base.Mounts {
+		// What stands below a mount that is gone might be seen, or be written.
+		if m := &c.base.Mounts[i]; c.p.mountOn(m.Target) == nil {
+			c.grant(join("mounts", m.Target), "leaves out the %s of your own profile", m.Type)
+		}
+	}
+}
+
+// mounted reports whether exec and the like mean something for the mount.
+func (m *Mount) mounted() bool { return m.Type == "bind" || m.Type == "tmpfs" || m.Type == "file" }
+
+func (p *Profile) mountOn(target string) *Mount {
+	for i := range p.Mounts {
+		if p.Mounts[i].Target == target {
+			return &p.Mounts[i]
+		}
+	}
+	return nil
+}
+
+func (c *comparison) bind(key string, m, have *Mount) {
+	same := have != nil && have.Type == "bind" && have.Source == m.Source
+	if !same && !c.showsWorkspace(m.Source, m.Access) {
+		how := "read-only"
+		if m.Access == "rw" {
+			how = "read-write"
+		}
+		c.grant(key, "shows %s %s", m.Source, how)
+	} else if same && m.Access == "rw" && have.Access != "rw" {
+		c.grant(key+".access", `"rw" where your own profile has "ro"`)
+	}
+	if m.Dev && !(same && have.Dev) {
+		c.grant(key+".dev", "lets device nodes work")
+	}
+	if m.Exec && have != nil && have.mounted() && !have.Exec {
+		c.grant(key+".exec", "true where your own profile has false")
+	}
+}
+
+// showsWorkspace reports whether base grants path as a part of the workspace.
+// That is so only if base shows the workspace as it is: another target would
+// get around what base hides in it or mounts over it. Written to, it must be a
+// part without hidden names, for those are the ones that programs on the host
+// take orders from (.git, .envrc, .vscode), and that get extra protection
+// under their usual path.
+func (c *comparison) showsWorkspace(path, access string) bool {
+	w := c.base.Workspace
+	if w.Access == "none" || access == "rw" && w.Access != "rw" || len(w.Hide) > 0 || w.Path != c.p.Workspace.Path {
+		return false
+	}
+	for i := range c.base.Mounts {
+		if within(c.base.Mounts[i].Target, w.Path) {
+			return false
+		}
+	}
+	path, dir := follow(path), follow(w.Path)
+	if !within(path, dir) {
+		return false
+	}
+	if access != "rw" {
+		return true
+	}
+	rest := strings.Trim(path[len(dir):], "/")
+	return rest != "" && !strings.HasPrefix(rest, ".") && !strings.Contains(rest, "/.")
+}
+
+// follow resolves the symbolic links of the part of path that exists.
+func follow(path string) string {
+	path = filepath.Clean(path)
+	for rest, dir := "", path; ; rest, dir = filepath.Join(filepath.Base(dir), rest), filepath.Dir(dir) {
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			return filepath.Join(real, rest)
+		}
+		if _, err := os.Lstat(dir); err == nil {
+			return "/" // a link that leads nowhere may lead anywhere later
+		}
+		if dir == "/" || dir == "." {
+			return path
+		}
+	}
+}
+
+// ownWorkspace reports whether the workspace lies in the project's directory,
+// or in the directory the user chose to stand in.
+func (p *Profile) ownWorkspace() bool {
+	m := p.merged
+	if m == nil {
+		return false
+	}
+	path := follow(p.Workspace.Path)
+	if m.env.Cwd != "" && within(path, follow(m.env.Cwd)) {
+		return true
+	}
+	last := m.layers[len(m.layers)-1]
+	return filepath.Base(last.path) == projectFile && within(path, follow(last.dir))
+}
+
+// covered reports whether one of globs matches everything that glob matches.
+func covered(glob string, globs []string) bool {
+	return slices.ContainsFunc(globs, func(have string) bool { return matchGlob(have, glob) })
+}
+
+// MatchName reports whether a glob of environment.pass or environment.unset
+// matches a variable's name: * is any text, ? any one character.
+func MatchName(glob, name string) bool { return matchGlob(glob, name) }
+
+// matchGlob matches text against glob. text may be a glob itself, then the
+// answer is whether glob matches all that text does: a * of text is matched
+// only by a * of glob.
+func matchGlob(glob, text string) bool {
+	for len(glob) > 0 {
+		switch {
+		case glob[0] == '*':
+			for i := 0; i <= len(text); i++ {
+				if matchGlob(glob[1:], text[i:]) {
+					return true
+				}
+			}
+			return false
+		case text == "" || text[0] == '*' || glob[0] != '?' && glob[0] != text[0]:
+			return false
+		}
+		glob, text = glob[1:], text[1:]
+	}
+	return text == ""
+}

@@ -1,0 +1,326 @@
+// Package lint holds the bans that no linter knows, each with its reason.
+package lint
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/sbx-sandbox/sbx/test/sbxtest"
+)
+
+// calls are functions that the product's code must not name. A prefix in
+// except lets a package and all below it.
+var calls = []struct {
+	pkg, name string // name "*" is everything of the package
+	except    []string
+	why       string
+}{
+	{
+		pkg: "os", name: "Create",
+		why: "it follows links and truncates what they point to (runc, CVE-2024-45310); open with O_EXCL|O_NOFOLLOW, or write a temporary file and rename it",
+	},
+	{
+		pkg: "os", name: "WriteFile", except: []string{"userns", "sandbox/run"},
+		why: "as os.Create; the exceptions write files of /proc, which are no one else's to place",
+	},
+	{
+		pkg: "os/exec", name: "LookPath", except: []string{"userns/helper.go"},
+		why: "whoever sets PATH would choose what runs with our map in hand; helpers are found in fixed directories (userns.FindHelper)",
+	},
+	{
+		pkg: "os", name: "Exit", except: []string{"cmd"},
+		why: "a package that exits skips its caller's cleanup; return an error, the command has the exit codes",
+	},
+	{
+		pkg: "os", name: "Setenv", except: []string{"cmd"},
+		why: "state through the environment is read by every child (runc's eight _LIBCONTAINER variables); pass a value",
+	},
+	{
+		pkg: "os", name: "Chdir",
+		why: "it changes the directory of every goroutine; open the directory and use *at calls",
+	},
+	{
+		pkg: "os", name: "Stdout", except: []string{"cmd"},
+		why: "packages return notes; only the command talks to the person",
+	},
+	{
+		pkg: "os", name: "Stderr", except: []string{"cmd"},
+		why: "as os.Stdout",
+	},
+	{pkg: "log", name: "*", why: "no logger in packages (rootlesskit: 80 warnings about normal use); return notes"},
+	{pkg: "log/slog", name: "*", why: "as log"},
+	{pkg: "io/ioutil", name: "*", why: "deprecated since Go 1.16"},
+	{
+		pkg: "path/filepath", name: "EvalSymlinks",
+		except: []string{"profiles", "sandbox/host", "cmd"},
+		why:    "what it found may be another file by the time it is used; open the path and use the descriptor",
+	},
+}
+
+// mayInit are the packages that may have an init function.
+var mayInit = []struct{ dir, why string }{}
+
+// vague are names that say nothing of what a package is for, so that it
+// becomes the home of anything (38 of nerdctl's 64 packages end in "util").
+var vague = regexp.MustCompile(`^(common|helpers?|types|misc|shared|base|lib|stuff)$|utils?$`)
+
+// machine are paths of some developer's machine. The names a reader
+// understands as examples are let through.
+var machine = regexp.MustCompile(`/(?:home|Users)/([A-Za-z0-9_-]+)`)
+
+var examples = []string{"user", "you", "me", "alice", "bob", "dev", "linuxbrew", "sbxtest"}
+
+// source is a Go file that is not a test.
+type source struct {
+	name string // from the checkout's root
+	dir  string
+	set  *token.FileSet
+	ast  *ast.File
+}
+
+func (s source) at(n ast.Node) string {
+	return fmt.Sprintf("%s:%d", s.name, s.set.Position(n.Pos()).Line)
+}
+
+func TestCalls(t *testing.T) {
+	for _, s := range product(t) {
+		imported := map[string]string{} // the name in this file -> path
+		for _, imp := range s.ast.Imports {
+			p, err := strconv.Unquote(imp.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := path.Base(p)
+			if imp.Name != nil {
+				name = imp.Name.Name
+			}
+			if name == "." {
+				t.Errorf("%s: import of %s with a dot hides where names come from", s.at(imp), p)
+			}
+			imported[name] = p
+		}
+		ast.Inspect(s.ast, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			x, ok := sel.X.(*ast.Ident)
+			if !ok {
+				return true
+			}
+			for _, c := range calls {
+				if imported[x.Name] == c.pkg && (c.name == "*" || c.name == sel.Sel.Name) && !under(c.except, s.name) {
+					t.Errorf("%s: %s.%s: %s", s.at(n), c.pkg, sel.Sel.Name, c.why)
+				}
+			}
+			return true
+		})
+	}
+}
+
+func TestNoInit(t *testing.T) {
+	for _, s := range product(t) {
+		for _, d := range s.ast.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok || f.Recv != nil || f.Name.Name != "init" {
+				continue
+			}
+			if !slices.ContainsFunc(mayInit, func(m struct{ dir, why string }) bool { return m.dir == s.dir }) {
+				t.Errorf("%s: init runs in every process that links the package, before anyone can tell it not to; use sync.OnceValue", s.at(f))
+			}
+		}
+	}
+}
+
+func TestNoLinkname(t *testing.T) {
+	for _, s := range product(t) {
+		for _, g := range s.ast.Comments {
+			for _, c := range g.List {
+				if strings.HasPrefix(c.Text, "//go:linkname ") {
+					t.Errorf("%s: linkname reaches into what the toolchain may change without notice", s.at(c))
+				}
+			}
+		}
+	}
+}
+
+func TestPackageNames(t *testing.T) {
+	documented := map[string]bool{}
+	first := map[string]source{}
+	for _, s := range product(t) {
+		if _, ok := first[s.dir]; !ok {
+			first[s.dir] = s
+		}
+		documented[s.dir] = documented[s.dir] || s.ast.Doc != nil
+		if vague.MatchString(s.ast.Name.Name) {
+			t.Errorf("%s: package %s: a package is a noun that says what it is for", s.name, s.ast.Name.Name)
+		}
+	}
+	for dir, s := range first {
+		if !documented[dir] {
+			t.Errorf("%s: package %s has no sentence of purpose", dir, s.ast.Name.Name)
+		}
+	}
+}
+
+// TestMessages: an error says what was tried; that it failed is plain.
+func TestMessages(t *testing.T) {
+	wordy := regexp.MustCompile(`(?i)^(failed to|unable to|could not|error )`)
+	for _, s := range product(t) {
+		ast.Inspect(s.ast, func(n ast.Node) bool {
+			lit, ok := n.(*ast.BasicLit)
+			if !ok || lit.Kind != token.STRING {
+				return true
+			}
+			text, err := strconv.Unquote(lit.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if wordy.MatchString(text) {
+				t.Errorf("%s: %s: say what was tried (\"mapping ids: %%w\")", s.at(lit), lit.Value)
+			}
+			return true
+		})
+	}
+}
+
+// TestMachinePaths keeps this and other machines' paths out of every file.
+func TestMachinePaths(t *testing.T) {
+	root := sbxtest.Checkout(t)
+	var own []string
+	for _, dir := range []string{root, os.Getenv("HOME"), os.Getenv("GOMODCACHE")} {
+		if strings.Count(dir, "/") >= 2 { // "/root" and "/src" may be meant
+			own = append(own, dir)
+		}
+	}
+	for _, name := range files(t) {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.IndexByte(text, 0) >= 0 {
+			continue // no text
+		}
+		for i, line := range bytes.Split(text, []byte("\n")) {
+			for _, dir := range own {
+				if bytes.Contains(line, []byte(dir)) {
+					t.Errorf("%s:%d: the path %s is this machine's", name, i+1, dir)
+				}
+			}
+			for _, m := range machine.FindAllSubmatch(line, -1) {
+				if !slices.Contains(examples, string(m[1])) {
+					t.Errorf("%s:%d: the path %s is some machine's; the examples' names are %v", name, i+1, m[0], examples)
+				}
+			}
+		}
+	}
+}
+
+// TestDependencies: what the module requires by itself is explained.
+func TestDependencies(t *testing.T) {
+	root := sbxtest.Checkout(t)
+	doc, err := os.ReadFile(filepath.Join(root, "docs/DEPENDENCIES.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	required := regexp.MustCompile(`^(?:require )?\s*([a-z][\w./-]*\.[\w./-]+) (v\S+)$`)
+	tool := regexp.MustCompile(`^tool ([\w./-]+)$`)
+	for _, name := range []string{"go.mod", "tools/go.mod"} {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			line = strings.TrimRight(line, "\n")
+			if m := required.FindStringSubmatch(line); m != nil {
+				if !bytes.Contains(doc, []byte("| `"+m[1]+"` | "+m[2]+" |")) {
+					t.Errorf("%s requires %s %s: docs/DEPENDENCIES.md has no row with it and that version", name, m[1], m[2])
+				}
+			}
+			if m := tool.FindStringSubmatch(line); m != nil && !bytes.Contains(doc, []byte("`"+m[1]+"`")) {
+				t.Errorf("%s has the tool %s: docs/DEPENDENCIES.md does not name it", name, m[1])
+			}
+		}
+	}
+}
+
+// TestTables: every row has its reason.
+func TestTables(t *testing.T) {
+	for _, c := range calls {
+		if c.why == "" {
+			t.Errorf("the ban of %s.%s has no reason", c.pkg, c.name)
+		}
+	}
+	for _, m := range mayInit {
+		if m.why == "" {
+			t.Errorf("the init of %s has no reason", m.dir)
+		}
+	}
+}
+
+// under reports whether name is, or lies below, one of the paths.
+func under(paths []string, name string) bool {
+	return slices.ContainsFunc(paths, func(p string) bool { return name == p || strings.HasPrefix(name, p+"/") })
+}
+
+// product is the Go code that is shipped: no tests, and nothing of test and bench.
+func product(t *testing.T) []source {
+	t.Helper()
+	root := sbxtest.Checkout(t)
+	var all []source
+	for _, name := range files(t) {
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || under([]string{"test", "bench", "tools"}, name) {
+			continue
+		}
+		set := token.NewFileSet()
+		f, err := parser.ParseFile(set, filepath.Join(root, name), nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, source{name: name, dir: path.Dir(name), set: set, ast: f})
+	}
+	if len(all) == 0 {
+		t.Fatal("no Go file found")
+	}
+	return all
+}
+
+// files are the checkout's files, found without git: the suite may run in a
+// copy that is no repository.
+func files(t *testing.T) []string {
+	t.Helper()
+	root := sbxtest.Checkout(t)
+	var names []string
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, p)
+		if err != nil {
+			return err
+		}
+		switch {
+		case d.IsDir() && (d.Name() == ".git" || name == "bin"):
+			return fs.SkipDir
+		case d.Type().IsRegular() && name != ".git": // a worktree has a file of that name
+			names = append(names, filepath.ToSlash(name))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
