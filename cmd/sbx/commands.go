@@ -46,7 +46,9 @@ type invocation struct {
 	status int // exit status to leave with when there is no error
 
 	verb     *command
+	env      profiles.Env      // of load
 	profile  *profiles.Profile // once it is loaded: it knows where its keys stand
+	given    bool              // the command came from the command line
 	jsonErrs bool              // --json-errors
 }
 
@@ -88,6 +90,9 @@ func (inv *invocation) call(args []string) error {
 	}
 	verbs := commands()
 	c, rest := match(verbs, args)
+	if c == nil && len(args) == 2 && (args[1] == "-h" || args[1] == "--help") && family(inv.out, verbs, args[:1]) {
+		return nil
+	}
 	if c == nil {
 		return unknownVerb(verbs, args)
 	}
@@ -125,7 +130,7 @@ func unknownVerb(verbs []command, args []string) error {
 		}
 	}
 	if len(seconds) > 0 {
-		if len(args) == 1 || args[1] == "-h" || args[1] == "--help" {
+		if len(args) == 1 {
 			return usagef("sbx %s what? one of %s", args[0], strings.Join(seconds, ", "))
 		}
 		return usagef("no such verb: %s %s%s; one of %s", args[0], args[1], meant(args[1], seconds), strings.Join(seconds, ", "))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -21,7 +22,8 @@ type problem struct {
 	File   string `json:"file,omitempty"`
 	Line   int    `json:"line,omitempty"`
 	Col    int    `json:"col,omitempty"`
-	Key    string `json:"key,omitempty"`   // the profile's key, or the flag
+	Key    string `json:"key,omitempty"`   // the profile's key
+	Flag   string `json:"flag,omitempty"`  // of the command line
 	Step   string `json:"step,omitempty"`  // what was being done
 	Path   string `json:"path,omitempty"`  // what it was done to
 	Errno  string `json:"errno,omitempty"` // "ENOENT"
@@ -73,7 +75,9 @@ func (inv *invocation) problems(err error) []problem {
 	case profiles.Errors:
 		var list []problem
 		for _, one := range e {
-			list = append(list, problem{File: one.File, Line: one.Line, Col: one.Col, Key: one.Key, Reason: one.Msg})
+			p := place(one.File)
+			p.Line, p.Col, p.Key, p.Reason = one.Line, one.Col, one.Key, one.Msg
+			list = append(list, p)
 		}
 		return list
 	case interface{ Unwrap() []error }:
@@ -86,7 +90,7 @@ func (inv *invocation) problems(err error) []problem {
 		p := inv.at(e.Key)
 		p.Reason, p.Fix, p.Errno = e.Msg, e.Hint, errnoName(e.Err)
 		if e.Err != nil {
-			p.Reason += ": " + e.Err.Error()
+			p.Reason += ": " + cause(e).Error()
 		}
 		return []problem{p}
 	case *run.StepError:
@@ -97,9 +101,18 @@ func (inv *invocation) problems(err error) []problem {
 	case *profiles.UntrustedError:
 		return untrusted(e)
 	case keyedUsage:
-		return []problem{{Key: e.flag, Reason: e.err.Error(), Errno: errnoName(e.err)}}
+		return []problem{{Flag: e.flag, Reason: e.err.Error(), Errno: errnoName(e.err)}}
 	}
 	return []problem{{Reason: err.Error(), Errno: errnoName(err)}}
+}
+
+// cause is why e failed, without a path that e's message names already.
+func cause(e *resolve.Error) error {
+	var path *fs.PathError
+	if errors.As(e.Err, &path) && strings.Contains(e.Msg, path.Path) {
+		return path.Err
+	}
+	return e.Err
 }
 
 func errnoName(err error) string {
@@ -126,11 +139,11 @@ func untrusted(e *profiles.UntrustedError) []problem {
 
 // at is a problem about one of the profile's keys, with its place.
 func (inv *invocation) at(key string) problem {
-	if key == "" {
+	if key == "" || key == "process.command" && inv.given {
 		return problem{}
 	}
 	p := place(origin(inv.profile, key))
-	if !strings.HasPrefix(p.File, "--") {
+	if p.Flag == "" {
 		p.Key = key
 	}
 	return p
@@ -148,8 +161,12 @@ func origin(p *profiles.Profile, key string) string {
 	return p.Origin(key)
 }
 
-// place reads file:line:col.
+// place reads file:line:col, or a flag.
 func place(origin string) (p problem) {
+	if strings.HasPrefix(origin, "--") {
+		p.Flag = origin
+		return p
+	}
 	p.File = origin
 	rest, col, ok := cutLast(origin)
 	file, line, ok2 := cutLast(rest)
@@ -179,7 +196,7 @@ func (p problem) String() string {
 		}
 		b.WriteString(": ")
 	}
-	for _, part := range []string{p.Key, p.Step} {
+	for _, part := range []string{p.Flag, p.Key, p.Step} {
 		if part != "" {
 			b.WriteString(part + ": ")
 		}

@@ -62,13 +62,12 @@ type explained struct {
 // explain prints a plan. A profile that is not trusted is explained as well:
 // that is how somebody decides whether to trust it.
 func (inv *invocation) explain(ref string, argv []string, o *options, form string) error {
-	env := profiles.HostEnv()
-	prof, err := inv.load(ref, env)
+	prof, err := inv.load(ref)
 	if err != nil {
 		return err
 	}
 	var refused *profiles.UntrustedError
-	if err := profiles.CheckTrust(prof, nil, env); err != nil && !errors.As(err, &refused) {
+	if err := profiles.CheckTrust(prof, nil, inv.env); err != nil && !errors.As(err, &refused) {
 		return err
 	}
 	if len(argv) == 0 && len(prof.Process.Command) == 0 {

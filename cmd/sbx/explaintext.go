@@ -153,7 +153,7 @@ func mountText(m sandbox.Mount) string {
 	case m.Kind == sandbox.Symlink, m.Kind == sandbox.Mask, m.Kind == sandbox.Dir:
 	case m.ReadOnly:
 		what += ", read-only"
-	case m.Kind != sandbox.Guard:
+	case m.Kind == sandbox.Bind, m.Kind == sandbox.Tmpfs:
 		what += ", writable"
 	}
 	if m.NoExec {

@@ -21,7 +21,7 @@ type mountFlag struct {
 func mountFlags() []mountFlag {
 	return []mountFlag{
 		{flagSpec{name: "volume", short: "v", arg: "SRC[:DST][:OPT]", group: gFiles, usage: "show a file or directory; OPT: ro (default), rw, noexec, optional", words: []string{"@file"}}, parseVolume},
-		{flagSpec{name: "mount", arg: "type=T,...", group: gFiles, usage: "type=bind|tmpfs|file|symlink|mask,source=,target=,ro|rw,...",
+		{flagSpec{name: "mount", arg: "type=T,...", group: gFiles, usage: "the same in words: type=bind, tmpfs, file, symlink or mask; source=, target=, ro, rw, noexec, dev, optional, content=, mode=, size=",
 			words: []string{"type=bind,source=", "type=tmpfs,target=", "type=file,target=", "type=symlink,source=", "type=mask,target="}}, parseMount},
 		{flagSpec{name: "tmpfs", arg: "DST[:OPT]", group: gFiles, usage: "memory at DST; OPT: size=64M,mode=0755,ro,noexec", words: []string{"@dir"}}, parseTmpfs},
 	}
@@ -106,6 +106,10 @@ func parseTmpfs(s string) ([]profiles.Override, error) {
 	dst, opts, _ := strings.Cut(s, ":")
 	if dst == "" || dst[0] != '/' && dst[0] != '~' {
 		return nil, fmt.Errorf("target %q is not absolute, begin it with \"/\"", dst)
+	}
+	dst, err := absolute(dst)
+	if err != nil {
+		return nil, err
 	}
 	m := mountKeys{flag: "--tmpfs", target: dst}
 	m.set("type", "tmpfs")

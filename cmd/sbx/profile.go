@@ -79,7 +79,7 @@ func profileShowCommand() command {
 }
 
 func (inv *invocation) showProfile(resolved bool) error {
-	p, err := inv.load(strings.Join(inv.args, ""), profiles.HostEnv())
+	p, err := inv.load(strings.Join(inv.args, ""))
 	if err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func (inv *invocation) checkProfiles(asJSON bool) error {
 	}
 	found := []problem{}
 	for _, ref := range refs {
-		if _, err := inv.load(ref, profiles.HostEnv()); err != nil {
+		if _, err := inv.load(ref); err != nil {
 			found = append(found, inv.problems(err)...)
 		}
 	}

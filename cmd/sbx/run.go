@@ -86,12 +86,11 @@ func (inv *invocation) run(plan *sandbox.Plan, o *options) error {
 
 // plan resolves a profile against this host.
 func (inv *invocation) plan(ref string, argv []string, o *options) (*sandbox.Plan, error) {
-	env := profiles.HostEnv()
-	prof, err := inv.load(ref, env)
+	prof, err := inv.load(ref)
 	if err != nil {
 		return nil, err
 	}
-	if err := profiles.CheckTrust(prof, nil, env); err != nil {
+	if err := profiles.CheckTrust(prof, nil, inv.env); err != nil {
 		return nil, err
 	}
 	return inv.resolve(prof, argv, o)
@@ -99,13 +98,17 @@ func (inv *invocation) plan(ref string, argv []string, o *options) (*sandbox.Pla
 
 // load reads the profile that ref means; "" is the nearest .sbx.toml, else the
 // user's default, else the built-in one.
-func (inv *invocation) load(ref string, env profiles.Env) (*profiles.Profile, error) {
+func (inv *invocation) load(ref string) (*profiles.Profile, error) {
+	inv.env = profiles.HostEnv()
 	var r profiles.Ref
 	var err error
-	if ref == "" {
-		r, err = defaultProfile(env)
-	} else {
-		r, err = profiles.Find(ref, env)
+	switch {
+	case ref == "":
+		r, err = defaultProfile(inv.env)
+	case isDir(ref):
+		r, err = profiles.Find(filepath.Join(ref, "./.sbx.toml"), inv.env)
+	default:
+		r, err = profiles.Find(ref, inv.env)
 	}
 	var none *profiles.NotFoundError
 	if errors.As(err, &none) && len(none.Near) == 0 && inPath(ref) {
@@ -114,8 +117,18 @@ func (inv *invocation) load(ref string, env profiles.Env) (*profiles.Profile, er
 	if err != nil {
 		return nil, err
 	}
-	inv.profile, err = profiles.Load(r, env)
+	inv.profile, err = profiles.Load(r, inv.env)
 	return inv.profile, err
+}
+
+// isDir reports whether ref is a path of a directory, which stands for the
+// .sbx.toml in it.
+func isDir(ref string) bool {
+	if ref != "." && ref != ".." && !strings.Contains(ref, "/") {
+		return false
+	}
+	st, err := os.Stat(ref)
+	return err == nil && st.IsDir()
 }
 
 func defaultProfile(env profiles.Env) (profiles.Ref, error) {
@@ -149,25 +162,25 @@ func (inv *invocation) resolve(prof *profiles.Profile, argv []string, o *options
 	if err != nil {
 		return nil, err
 	}
-	inv.profile = prof
+	inv.profile, inv.given = prof, len(argv) > 0
 	facts, err := host.Probe(prof.User.Map == "range" || prof.User.Map == "explicit")
 	if err != nil {
 		return nil, err
 	}
-	data := xdg("XDG_DATA_HOME", ".local/share")
+	data := inv.xdg("XDG_DATA_HOME", ".local/share")
 	return resolve.Plan(resolve.Input{
 		Profile: prof, Facts: facts, Argv: argv, Env: o.env,
-		StateDirs: []string{xdg("XDG_CONFIG_HOME", ".config"), xdg("XDG_STATE_HOME", ".local/state"), data},
+		StateDirs: []string{inv.xdg("XDG_CONFIG_HOME", ".config"), inv.xdg("XDG_STATE_HOME", ".local/state"), data},
 		HomesDir:  filepath.Join(data, "homes"),
 	})
 }
 
 // xdg is sbx's directory in one of the base directories of the XDG
 // specification, which says to ignore relative values.
-func xdg(variable, fallback string) string {
+func (inv *invocation) xdg(variable, fallback string) string {
 	dir := os.Getenv(variable)
 	if !filepath.IsAbs(dir) {
-		dir = filepath.Join(profiles.HostEnv().Home, fallback)
+		dir = filepath.Join(inv.env.Home, fallback)
 	}
 	return filepath.Join(dir, "sbx")
 }

@@ -154,7 +154,7 @@ func (o *options) addUlimit(s string) error {
 	}
 	if soft, hard, two := strings.Cut(value, ":"); two {
 		if soft != hard {
-			return fmt.Errorf("%s: soft and hard limits can't differ, write %s=%s", s, name, hard)
+			return fmt.Errorf("%s: soft and hard limits can't differ, write %s=%s", name, name, hard)
 		}
 		value = soft
 	}

@@ -44,12 +44,11 @@ func shellCommand() command {
 // shell runs the person's shell. Whether it can be seen inside only the plan
 // can tell, so it is made with it first.
 func (inv *invocation) shell(ref string, o *options) error {
-	env := profiles.HostEnv()
-	prof, err := inv.load(ref, env)
+	prof, err := inv.load(ref)
 	if err != nil {
 		return err
 	}
-	if err := profiles.CheckTrust(prof, nil, env); err != nil {
+	if err := profiles.CheckTrust(prof, nil, inv.env); err != nil {
 		return err
 	}
 	sh := os.Getenv("SHELL")
