@@ -53,7 +53,7 @@ func candidates(words []string) []candidate {
 	pos := parse(fs, c.strict, before)
 	switch {
 	case pos.command:
-		return []candidate{{word: fmt.Sprintf("@command %d", len(words)-1-pos.start)}}
+		return []candidate{{word: fmt.Sprintf("@command %d", pos.start)}}
 	case pos.value != nil:
 		return flagValues(word, "", pos.value)
 	case strings.HasPrefix(word, "--") && strings.Contains(word, "=") && !pos.ended:
@@ -76,7 +76,7 @@ type position struct {
 	value   *pflag.Flag // it is at this flag's value
 	ended   bool        // no flag can follow
 	command bool        // it is in the command line of another program,
-	start   int         // of which so many words stand already
+	start   int         // of which so many words stand before it
 }
 
 // parse walks over the words before the cursor as pflag does.

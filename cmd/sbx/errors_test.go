@@ -50,7 +50,7 @@ func TestReport(t *testing.T) {
 			"sbx: p.toml:4:9: mounts./data: binding /none: no such file or directory; create it\n",
 			`[{"file":"` + path + `","line":4,"col":9,"key":"mounts./data","errno":"ENOENT","reason":"binding /none: no such file or directory","fix":"create it"}]`},
 		{"flag", &resolve.Error{Key: "limits.memory", Msg: "too much"}, 125, "sbx: --memory: too much\n", `[{"flag":"--memory","reason":"too much"}]`},
-		{"default", &resolve.Error{Key: "home.mode", Msg: "no home"}, 125, "sbx: home.mode: no home\n", `[{"key":"home.mode","reason":"no home"}]`},
+		{"default", &resolve.Error{Key: "process.umask", Msg: "no home"}, 125, "sbx: process.umask: no home\n", `[{"key":"process.umask","reason":"no home"}]`},
 		{"two", errors.Join(errors.New("a"), &resolve.Error{Msg: "b", Hint: "c"}), 125, "sbx: a\nsbx: b; c\n", `[{"reason":"a"},{"reason":"b","fix":"c"}]`},
 		{"step", &run.StepError{Step: program.Step{Doc: "bind /none on /data", From: "mounts./data", Path: "/none"}, Errno: unix.ELOOP}, 125,
 			"sbx: p.toml:4:9: mounts./data: bind /none on /data: too many levels of symbolic links; a symbolic link appeared on the path after it was checked; name the real place\n",
