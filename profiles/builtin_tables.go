@@ -26,7 +26,6 @@ var builtins = []builtin{
 		{key: "root.shm", val: value{n: 67108864}},
 		{key: "home.mode", val: value{s: "tmpfs"}},
 		{key: "home.size", val: value{n: 1073741824}},
-		{key: "home.share", val: value{l: []string{"~/.gitconfig", "~/.config/git/config", "~/.config/git/ignore"}}},
 		{key: "workspace.access", val: value{s: "rw"}},
 		{key: "network.mode", val: value{s: "none"}},
 		{key: "limits.processes", val: value{n: 4096}},
@@ -117,7 +116,7 @@ var builtins = []builtin{
 		{key: "process.command", val: value{l: []string{"/bin/sh"}}},
 		{key: "process.tty", val: value{s: "auto"}},
 		{key: "home.mode", val: value{s: "persistent"}},
-		{key: "home.share", val: value{l: []string{"~/.inputrc", "~/.vimrc", "~/.tmux.conf"}}},
+		{key: "home.share", val: value{l: []string{"~/.gitconfig", "~/.config/git/config", "~/.config/git/ignore", "~/.inputrc", "~/.vimrc", "~/.tmux.conf"}}},
 	}},
 	{name: "strict", extends: []string{"builtin:build"}, settings: []setting{
 		{key: "description", val: value{s: "hostile code: read-only project, limits, every protection mandatory"}},

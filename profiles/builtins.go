@@ -42,7 +42,7 @@ func builtinNames() []string {
 
 // builtinLayer presents a built-in as a decoded file.
 func builtinLayer(b *builtin) *layer {
-	return &layer{name: "builtin:" + b.name, stem: b.name, extends: b.extends, hasExtends: true, settings: b.settings}
+	return &layer{name: "builtin:" + b.name, stem: b.name, extends: b.extends, hasExtends: true, settings: b.settings, decoded: true}
 }
 
 // Source returns the text of a built-in profile; ok is false if there is none

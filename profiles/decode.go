@@ -20,6 +20,7 @@ type layer struct {
 	extends    []string
 	hasExtends bool
 	settings   []setting
+	decoded    bool
 	bad        map[string]bool // dotted keys that were refused
 
 	once   sync.Once
@@ -34,6 +35,7 @@ type decoder struct {
 
 // decode fills l from its text and returns everything wrong with it.
 func (l *layer) decode() []problem {
+	l.decoded = true
 	d := decoder{layer: l}
 	var tree map[string]any
 	if _, err := toml.Decode(l.text, &tree); err != nil {

@@ -48,8 +48,8 @@ func (e *NotFoundError) Error() string {
 }
 
 // Find says which profile a word on the command line means: "-" is standard
-// input, a word with a slash or ending in .toml a file, "builtin:NAME" and
-// "user:NAME" what they say. Any other word is a name, looked up among the
+// input, a word with a slash or ending in .toml a file or a directory with a
+// .sbx.toml, "builtin:NAME" and "user:NAME" what they say. Any other word is a name, looked up among the
 // user's profiles, the administrator's, and the built-in ones. An unknown name
 // is a *NotFoundError.
 func Find(ref string, e Env) (Ref, error) {
@@ -65,7 +65,7 @@ func Find(ref string, e Env) (Ref, error) {
 	if name, ok := strings.CutPrefix(ref, "user:"); ok {
 		return findNamed(name, e, "user:")
 	}
-	if strings.Contains(ref, "/") || strings.HasSuffix(ref, ".toml") {
+	if strings.Contains(ref, "/") || strings.HasSuffix(ref, ".toml") || ref == "." || ref == ".." {
 		return findFile(ref, e)
 	}
 	return findNamed(ref, e, "")
@@ -82,8 +82,13 @@ func findFile(ref string, e Env) (Ref, error) {
 		}
 		path = filepath.Join(e.Cwd, path)
 	}
-	if _, err := os.Stat(path); err != nil {
-		return Ref{}, fmt.Errorf("reading profile %s: %w", ref, bare(err))
+	st, err := os.Stat(path)
+	if err == nil && st.IsDir() {
+		path = filepath.Join(path, projectFile)
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		return Ref{}, fmt.Errorf("reading profile %s: %w", path, bare(err))
 	}
 	return Ref{Path: filepath.Clean(path)}, nil
 }
@@ -121,11 +126,11 @@ func notFound(name string, e Env, only string) error {
 	var known []string
 	for _, info := range List(e) {
 		if only == "" || strings.HasPrefix(info.Ref.String(), only) || only == "user:" && filepath.Dir(info.Ref.Path) == e.userDir() {
-			known = append(known, only+info.Name)
+			known = append(known, info.Name)
 		}
 	}
-	if near := nearest(only+name, known); near != "" {
-		err.Near = []string{near}
+	if near := nearest(name, known); near != "" {
+		err.Near = []string{only + near}
 	}
 	if only != "builtin:" && e.userDir() != "" {
 		err.Looked = append(err.Looked, e.userDir())
@@ -149,28 +154,31 @@ func bare(err error) error {
 }
 
 // Discover walks up from cwd to the first .sbx.toml. It stops at the home
-// directory, at another file system, and at a directory that belongs to
-// neither the user nor root; a file in such a directory is not used.
+// directory, at another file system, and at a directory that somebody other
+// than the user and root could have put the file into; a file in such a
+// directory, or one that belongs to somebody else, is not used.
 func Discover(cwd string, e Env) (path string, ok bool, err error) {
-	dev := uint64(0)
-	for dir := filepath.Clean(cwd); filepath.IsAbs(dir); dir = filepath.Dir(dir) {
-		if dir == e.Home {
-			return "", false, nil
-		}
+	dir := filepath.Clean(cwd)
+	for first, dev := true, uint64(0); filepath.IsAbs(dir) && dir != e.Home; first, dir = false, filepath.Dir(dir) {
 		var st syscall.Stat_t
 		if err := syscall.Stat(dir, &st); err != nil {
 			return "", false, fmt.Errorf("looking for %s in %s: %w", projectFile, dir, err)
 		}
-		if dir != filepath.Clean(cwd) && uint64(st.Dev) != dev || int(st.Uid) != e.UID && st.Uid != 0 {
+		foreign := int(st.Uid) != e.UID && st.Uid != 0 || st.Mode&0o002 != 0 // sticky or not: /tmp is shared
+		if foreign || !first && uint64(st.Dev) != dev {
 			return "", false, nil
 		}
 		dev = uint64(st.Dev)
 		file := filepath.Join(dir, projectFile)
-		switch _, err := os.Lstat(file); {
+		switch err := syscall.Lstat(file, &st); {
 		case err == nil:
-			return file, true, nil
+			own := int(st.Uid) == e.UID || st.Uid == 0
+			if !own {
+				file = ""
+			}
+			return file, own, nil
 		case !errors.Is(err, fs.ErrNotExist):
-			return "", false, fmt.Errorf("looking for %s in %s: %w", projectFile, dir, bare(err))
+			return "", false, fmt.Errorf("looking for %s in %s: %w", projectFile, dir, err)
 		}
 		if dir == "/" {
 			break

@@ -8,7 +8,7 @@ import (
 // starter is a new profile; the built-in's name goes into it twice.
 const starter = `# A profile for sbx. It builds on the built-in profile %[1]q:
 #   sbx profile show builtin:%[1]s
-# Run something in it with: sbx run . -- COMMAND
+# Run something in it with: sbx run -- COMMAND
 version = 1
 extends = ["builtin:%[1]s"]
 # description = "what this profile is for"

@@ -51,10 +51,11 @@ func object() map[string]any {
 	return map[string]any{"type": "object", "properties": map[string]any{}, "additionalProperties": false}
 }
 
-// Patterns of the schema, in the dialect of ECMA-262.
+// Patterns of the schema, in what the dialects of ECMA-262, Go and Rust share,
+// for editors use all of them: no look-ahead.
 const (
 	namePattern     = `^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`
-	hostnamePattern = `^$|^(?=.{1,64}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`
+	hostnamePattern = `^$|^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`
 	sizePattern     = `^[0-9]+ ?([kKmMgGtT]([iI]?[bB])?|[bB])?$`
 	durationPattern = `^[-+]?(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$`
 )
@@ -125,12 +126,14 @@ func (r *row) textSchema() map[string]any {
 		s["pattern"] = namePattern
 	case r.form == formHostname:
 		s["pattern"] = hostnamePattern
+		s["maxLength"] = 64
 	case r.form == formSignal:
 		s["enum"] = signals
 	case r.form == formEnvGlob:
 		s["pattern"] = "^[A-Za-z_*?][A-Za-z0-9_*?]*$"
 	case r.form == formTreeGlob:
-		s["pattern"] = `^(?!\.\.(/|$))(?!.*/\.\.(/|$))[^/~]`
+		s["pattern"] = "^[^/~]"
+		s["not"] = map[string]any{"pattern": `(^|/)\.\.(/|$)`}
 	case r.form == formFeature:
 		s["pattern"] = "^[a-z0-9_.-]+$"
 	case r.form == formExtends:

@@ -108,7 +108,7 @@ func load(main *layer, e Env, workspace string) (*Profile, error) {
 func (ld *loader) add(l *layer) {
 	ld.chain = append(ld.chain, l.name)
 	defer func() { ld.chain = ld.chain[:len(ld.chain)-1] }()
-	if l.settings == nil && l.text != "" {
+	if !l.decoded {
 		ld.problems = append(ld.problems, l.decode()...)
 	}
 	parents := l.extends

@@ -382,6 +382,22 @@ func TestErrorsJSON(t *testing.T) {
 	}
 }
 
+// Reading a good profile must not pay for positions.
+func TestNoIndexWithoutErrors(t *testing.T) {
+	p := parse(t, "[process]\nnice = 3\n")
+	for _, l := range p.merged.layers {
+		if l.places.keys != nil {
+			t.Errorf("%s was indexed", l.name)
+		}
+	}
+	p.Origin("process.nice")
+	for i, l := range p.merged.layers {
+		if indexed := l.places.keys != nil; indexed != (i == len(p.merged.layers)-1) {
+			t.Errorf("after Origin: %s indexed is %v", l.name, indexed)
+		}
+	}
+}
+
 // The second parser may refuse what the first reads; messages then still have
 // a place.
 func TestPositionWithoutIndex(t *testing.T) {

@@ -36,7 +36,8 @@ func (e *UntrustedError) Error() string {
 
 // CheckTrust returns an *UntrustedError if p came with a project, grants more
 // than base, and is not in the trust store as it is now. base may be nil, then
-// it is Base(p, e), loaded only when it is needed.
+// it is Base(p, e), loaded only when it is needed. Call it with the profile as
+// Load returned it: what the user's own flags change needs no agreement.
 func CheckTrust(p, base *Profile, e Env) error {
 	if len(p.ProjectFiles()) == 0 {
 		return nil
@@ -108,7 +109,7 @@ func isProject(path string, e Env) bool {
 	if err != nil {
 		return true
 	}
-	if real != path && (e.Cwd != "" && within(real, follow(e.Cwd)) || inWorkTree(filepath.Dir(real), e.Home)) {
+	if e.Cwd != "" && within(real, follow(e.Cwd)) || inWorkTree(filepath.Dir(real), e.Home) {
 		return true
 	}
 	st, err := os.Stat(real)
@@ -138,6 +139,24 @@ func inWorkTree(dir, home string) bool {
 		}
 	}
 	return false
+}
+
+// Protected lists the paths that must never be writable inside, whatever p
+// grants: its files, and the directories in which sbx keeps profiles, settings
+// and trust. They need not exist.
+func (p *Profile) Protected(e Env) []string {
+	list := []string{filepath.Dir(e.systemDir())}
+	for _, dir := range []string{e.xdg("XDG_CONFIG_HOME", ".config"), e.xdg("XDG_STATE_HOME", ".local/state")} {
+		if dir != "" {
+			list = append(list, filepath.Join(dir, "sbx"))
+		}
+	}
+	for _, file := range p.Files {
+		if filepath.IsAbs(file) {
+			list = append(list, file)
+		}
+	}
+	return list
 }
 
 // shellQuote writes a word so that a POSIX shell reads it back.

@@ -193,7 +193,8 @@ func (c *comparison) added(r *row, p, base any) {
 	switch list := p.(type) {
 	case *[]string: // paths
 		for i, path := range *list {
-			if !slices.ContainsFunc(*base.(*[]string), func(have string) bool { return within(path, have) }) {
+			shared := slices.ContainsFunc(*base.(*[]string), func(have string) bool { return within(path, have) })
+			if !shared && !c.base.showsHome(path) {
 				c.grant(fmt.Sprintf("%s[%d]", r.path, i), "shows %s", path)
 			}
 		}
@@ -204,6 +205,24 @@ func (c *comparison) added(r *row, p, base any) {
 			}
 		}
 	}
+}
+
+// showsHome reports whether p shows all of a path of the home, because it shows
+// the home and hides nothing at, above or below the path.
+func (p *Profile) showsHome(path string) bool {
+	if p.Home.Mode != "host" {
+		return false
+	}
+	parts := strings.Split(path, "/")
+	return !slices.ContainsFunc(p.Home.Hide, func(glob string) bool {
+		globs := strings.Split(glob, "/")
+		for i := range min(len(parts), len(globs)) {
+			if !matchGlob(globs[i], parts[i]) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func (c *comparison) removed(r *row, p, base []string) {
@@ -245,7 +264,7 @@ func (c *comparison) mounts() {
 				c.grant(key, "leaves out the %s of your own profile", have.Type)
 			}
 		case "tmpfs", "file", "mask": // cover what is below and show nothing of the host
-			if have != nil && m.Type != "mask" && m.Exec && have.mounted() && !have.Exec {
+			if m.Type != "mask" && m.Exec && have.forbidsExec() {
 				c.grant(key+".exec", "true where your own profile has false")
 			}
 		default:
@@ -263,8 +282,14 @@ func (c *comparison) mounts() {
 	}
 }
 
-// mounted reports whether exec and the like mean something for the mount.
-func (m *Mount) mounted() bool { return m.Type == "bind" || m.Type == "tmpfs" || m.Type == "file" }
+// forbidsExec reports whether nothing at the mount can be run; nil forbids
+// nothing.
+func (m *Mount) forbidsExec() bool {
+	if m == nil {
+		return false
+	}
+	return m.Type == "mask" || m.Type != "symlink" && !m.Exec
+}
 
 func (p *Profile) mountOn(target string) *Mount {
 	for i := range p.Mounts {
@@ -289,7 +314,7 @@ func (c *comparison) bind(key string, m, have *Mount) {
 	if m.Dev && !(same && have.Dev) {
 		c.grant(key+".dev", "lets device nodes work")
 	}
-	if m.Exec && have != nil && have.mounted() && !have.Exec {
+	if m.Exec && have.forbidsExec() {
 		c.grant(key+".exec", "true where your own profile has false")
 	}
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"go/format"
 	"os"
 
 	"github.com/sbx-sandbox/sbx/profiles"
@@ -20,6 +21,9 @@ func main() {
 func generate() error {
 	tables, err := profiles.Tables(os.DirFS("builtin"))
 	if err != nil {
+		return err
+	}
+	if tables, err = format.Source(tables); err != nil {
 		return err
 	}
 	if err := os.WriteFile("builtin_tables.go", tables, 0o644); err != nil {

@@ -1,0 +1,96 @@
+package profiles
+
+import (
+	"slices"
+	"testing"
+)
+
+func loadBuiltin(t *testing.T, name string) *Profile {
+	t.Helper()
+	p, err := Load(Ref{Builtin: name}, testEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// The three levels stand in an order: each grants no more than the next.
+func TestLevels(t *testing.T) {
+	strict, build, open := loadBuiltin(t, "strict"), loadBuiltin(t, "build"), loadBuiltin(t, "open")
+	if got := strict.Widens(build); len(got) > 0 {
+		t.Errorf("strict grants more than build: %v", got)
+	}
+	if got := build.Widens(open); len(got) > 0 {
+		t.Errorf("build grants more than open: %v", got)
+	}
+	if len(build.Widens(strict)) == 0 || len(open.Widens(build)) == 0 {
+		t.Error("two levels are the same")
+	}
+}
+
+// What every built-in promises, whatever it is for.
+func TestBuiltinPromises(t *testing.T) {
+	for _, name := range builtinNames() {
+		p := loadBuiltin(t, name)
+		if p.Network.Mode != "none" && name != "open" {
+			t.Errorf("%s has a network", name)
+		}
+		if p.Home.Mode == "host" && (name != "open" || p.Home.Access != "ro") {
+			t.Errorf("%s shows the home", name)
+		}
+		if p.Security.AllowRoot || p.Security.NestedUserNS || !p.Root.ReadOnly || p.Limits.Core != 0 || p.Limits.Processes == 0 {
+			t.Errorf("%s: %+v %+v %+v", name, p.Security, p.Root, p.Limits)
+		}
+		if n := p.Namespaces; n.IPC != "private" || n.UTS != "private" || n.Cgroup != "private" {
+			t.Errorf("%s: %+v", name, n)
+		}
+		for _, m := range p.Mounts {
+			if m.Type != "bind" || m.Access != "ro" || !m.Optional || m.Dev {
+				t.Errorf("%s: %+v is not an optional read-only bind", name, m)
+			}
+		}
+		for _, secret := range []string{
+			"GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "DB_PASSWORD", "SSH_AUTH_SOCK", "DBUS_SESSION_BUS_ADDRESS",
+			"LD_PRELOAD", "BASH_ENV", "ENV", "GIT_DIR", "GIT_CONFIG_COUNT", "BASH_FUNC_ls", "KUBECONFIG",
+		} {
+			if p.passes(secret) {
+				t.Errorf("%s passes %s", name, secret)
+			}
+		}
+		for _, name := range []string{"PATH", "TERM", "LANG", "LC_ALL", "NO_COLOR", "TZ"} {
+			if !p.passes(name) {
+				t.Errorf("%s does not pass %s", p.Name, name)
+			}
+		}
+	}
+}
+
+// passes applies the allow-list to a variable's name.
+func (p *Profile) passes(name string) bool {
+	match := func(glob string) bool { return MatchName(glob, name) }
+	return slices.ContainsFunc(p.Environment.Pass, match) && !slices.ContainsFunc(p.Environment.Unset, match)
+}
+
+func TestOpenHidesSecrets(t *testing.T) {
+	p := loadBuiltin(t, "open")
+	for _, path := range []string{
+		".ssh", ".gnupg", ".aws", ".config/gcloud", ".kube", ".docker", ".netrc", ".npmrc", ".pypirc", ".cargo/credentials*",
+		".git-credentials", ".password-store", ".mozilla", ".config/google-chrome*", ".*_history", ".local/share/keyrings",
+	} {
+		if !slices.Contains(p.Home.Hide, "/home/u/"+path) {
+			t.Errorf("%s is not hidden", path)
+		}
+	}
+}
+
+func TestStrictIsBounded(t *testing.T) {
+	p := loadBuiltin(t, "strict")
+	if !slices.Equal(p.Policy.Require, []string{"all"}) || p.Workspace.Access != "ro" || p.Root.Proc != "pid" || p.Root.Etc != "minimal" {
+		t.Errorf("%+v %+v %+v", p.Policy, p.Workspace, p.Root)
+	}
+	for i := range rows {
+		if r := &rows[i]; r.wide == wideLimit && r.path != "process.timeout" && magnitude(r, r.field(p, nil)) == 1<<63-1 {
+			t.Errorf("%s has no bound", r.path)
+		}
+	}
+}

@@ -1,0 +1,336 @@
+package profiles
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestProjectFiles(t *testing.T) {
+	const text = "version = 1\n"
+	dir, env := hostDir(t, map[string]string{
+		"home/.config/sbx/profiles/own.toml": text,
+		"home/.git/HEAD":                     "",
+		"home/loose.toml":                    text,
+		"home/dotfiles/.git/HEAD":            "",
+		"home/dotfiles/linked.toml":          text,
+		"home/repo/.git/HEAD":                "",
+		"home/repo/ci/x.toml":                text,
+		"home/plain/.sbx.toml":               text,
+		"home/plain/open.toml":               text,
+		"etc/profiles/sys.toml":              text,
+		"cwd/sub/y.toml":                     text,
+		"outside.toml":                       text,
+	})
+	links := map[string]string{
+		env.userDir() + "/linked.toml": "../../../dotfiles/linked.toml",
+		dir + "/home/innocent.toml":    "repo/ci/x.toml",
+	}
+	for link, to := range links {
+		if err := os.Symlink(to, link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(dir+"/home/plain/open.toml", 0o666); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		file string
+		want bool
+	}{
+		{"home/.config/sbx/profiles/own.toml", false},
+		{"home/.config/sbx/profiles/linked.toml", false},
+		{"etc/profiles/sys.toml", false},
+		{"home/loose.toml", false},
+		{"outside.toml", false},
+		{"home/innocent.toml", true},
+		{"home/repo/ci/x.toml", true},
+		{"home/plain/.sbx.toml", true},
+		{"home/plain/open.toml", true},
+		{"cwd/sub/y.toml", true},
+	}
+	for _, test := range tests {
+		t.Run(test.file, func(t *testing.T) {
+			p, err := Load(Ref{Path: filepath.Join(dir, test.file)}, env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := len(p.ProjectFiles()) > 0; got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+	p, err := Load(Ref{Builtin: "open"}, env)
+	if err != nil || len(p.ProjectFiles()) > 0 {
+		t.Errorf("a built-in is a project's: %v", err)
+	}
+}
+
+func TestCheckTrust(t *testing.T) {
+	dir, env := hostDir(t, map[string]string{
+		"cwd/tight.toml":   "version = 1\n[workspace]\naccess = \"ro\"\n",
+		"cwd/wide.toml":    "version = 1\nextends = [\"./part.toml\"]\n[mounts]\n\"/k\" = \"~/.ssh\"\n",
+		"cwd/part.toml":    "version = 1\n[network]\nmode = \"host\"\n",
+		"cwd/it's/.x.toml": "version = 1\n[network]\nmode = \"host\"\n",
+		"home/own.toml":    "version = 1\n[network]\nmode = \"host\"\n",
+	})
+	check := func(file string) error {
+		t.Helper()
+		p, err := Load(Ref{Path: filepath.Join(dir, file)}, env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return CheckTrust(p, nil, env)
+	}
+	for _, file := range []string{"cwd/tight.toml", "home/own.toml"} {
+		if err := check(file); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	err := check("cwd/wide.toml")
+	var untrusted *UntrustedError
+	if !errors.As(err, &untrusted) {
+		t.Fatalf("got %v, want an UntrustedError", err)
+	}
+	want := `DIR/cwd/wide.toml came with a project and asks for more than your own profile grants:
+  DIR/cwd/part.toml:3:1: network.mode: "host" where your own profile has "none"
+  DIR/cwd/wide.toml:4:1: mounts."/k": shows DIR/home/.ssh read-only
+read it, and if you agree run: sbx trust DIR/cwd/wide.toml`
+	if got := strings.ReplaceAll(err.Error(), dir, "DIR"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if errors.As(check("cwd/it's/.x.toml"), &untrusted); !strings.HasSuffix(untrusted.Command, `/cwd/it'\''s/.x.toml'`) {
+		t.Errorf("command %s", untrusted.Command)
+	}
+
+	store := OpenTrust(env)
+	p, err := Load(Ref{Path: dir + "/cwd/wide.toml"}, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // agreeing twice leaves one entry
+		if err := store.Trust(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := check("cwd/wide.toml"); err != nil {
+		t.Errorf("after trusting it: %v", err)
+	}
+	entries, err := store.List()
+	if err != nil || len(entries) != 1 || entries[0].Path != dir+"/cwd/wide.toml" || len(entries[0].Files) != 2 {
+		t.Errorf("List gives %+v, %v", entries, err)
+	}
+	for path, perm := range map[string]os.FileMode{store.dir: 0o700, filepath.Join(store.dir, entries[0].Hash): 0o600} {
+		if st, err := os.Stat(path); err != nil || st.Mode().Perm() != perm {
+			t.Errorf("%s: %v, %v, want %v", path, st.Mode(), err, perm)
+		}
+	}
+
+	for _, file := range []string{"cwd/part.toml", "cwd/wide.toml"} {
+		t.Run("changed "+file, func(t *testing.T) {
+			old, err := os.ReadFile(filepath.Join(dir, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, file), append(slices.Clone(old), '\n'), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if check("cwd/wide.toml") == nil {
+				t.Error("still trusted")
+			}
+			if err := os.WriteFile(filepath.Join(dir, file), old, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := check("cwd/wide.toml"); err != nil {
+				t.Errorf("changed back: %v", err)
+			}
+		})
+	}
+	t.Run("moved", func(t *testing.T) {
+		if err := os.CopyFS(dir+"/copy", os.DirFS(dir+"/cwd")); err != nil {
+			t.Fatal(err)
+		}
+		there := env
+		there.Cwd = dir + "/copy"
+		p, err := Load(Ref{Path: dir + "/copy/wide.toml"}, there)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if CheckTrust(p, nil, there) == nil {
+			t.Error("a copy elsewhere is trusted")
+		}
+	})
+	if n, err := store.Untrust(dir + "/cwd/wide.toml"); n != 1 || err != nil {
+		t.Errorf("Untrust: %d, %v", n, err)
+	}
+	if check("cwd/wide.toml") == nil {
+		t.Error("still trusted after Untrust")
+	}
+}
+
+func TestBaseIsTheUsersDefault(t *testing.T) {
+	dir, env := hostDir(t, map[string]string{
+		"home/.config/sbx/profiles/default.toml": "version = 1\n[network]\nmode = \"host\"\n[mounts]\n\"/d\" = \"${WORKSPACE}/../data\"\n[workspace]\npath = \"/elsewhere\"\n",
+		"cwd/.sbx.toml":                          "version = 1\nextends = [\"user:default\"]\n",
+		"cwd/more.toml":                          "version = 1\nextends = [\"user:default\"]\n[mounts]\n\"/e\" = \"~/e\"\n",
+	})
+	p, err := Load(Ref{Path: dir + "/cwd/.sbx.toml"}, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := Base(p, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if base.Workspace.Path != p.Workspace.Path {
+		t.Errorf("the base's workspace is %s, the profile's %s", base.Workspace.Path, p.Workspace.Path)
+	}
+	// The inherited workspace is not the project's, which is said.
+	if got, want := keys(p.Widens(base)), []string{"workspace.path"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestTrustStoreRefuses(t *testing.T) {
+	dir, env := hostDir(t, map[string]string{"cwd/x.toml": "version = 1\n[network]\nmode = \"host\"\n"})
+	p, err := Load(Ref{Path: dir + "/cwd/x.toml"}, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := OpenTrust(env)
+	if err := store.Trust(p); err != nil {
+		t.Fatal(err)
+	}
+	entry, _ := fingerprint(p)
+	file := filepath.Join(store.dir, entry.Hash)
+	parent := filepath.Dir(store.dir)
+	tests := []struct {
+		name     string
+		do, undo func() error
+		want     string
+	}{
+		{
+			"writable by the group",
+			func() error { return os.Chmod(store.dir, 0o770) },
+			func() error { return os.Chmod(store.dir, 0o700) },
+			"may be written by others, run: chmod go-w " + store.dir,
+		},
+		{
+			"parent writable by all",
+			func() error { return os.Chmod(parent, 0o777) },
+			func() error { return os.Chmod(parent, 0o700) },
+			"may be written by others, run: chmod go-w " + parent,
+		},
+		{
+			"a symbolic link",
+			func() error {
+				return errors.Join(os.Rename(store.dir, store.dir+".real"), os.Symlink("trust.real", store.dir))
+			},
+			func() error { return errors.Join(os.Remove(store.dir), os.Rename(store.dir+".real", store.dir)) },
+			"is a symbolic link, make it a directory",
+		},
+		{
+			"a file",
+			func() error {
+				return errors.Join(os.Rename(store.dir, store.dir+".real"), os.WriteFile(store.dir, nil, 0o600))
+			},
+			func() error { return errors.Join(os.Remove(store.dir), os.Rename(store.dir+".real", store.dir)) },
+			"is not a directory, remove it",
+		},
+		{
+			"an entry that others may write",
+			func() error { return os.Chmod(file, 0o666) },
+			func() error { return os.Chmod(file, 0o600) },
+			"may have been written by another user, remove it",
+		},
+		{
+			"an entry that is a link",
+			func() error { return errors.Join(os.Rename(file, file+"x"), os.Symlink(file+"x", file)) },
+			func() error { return errors.Join(os.Remove(file), os.Rename(file+"x", file)) },
+			"too many levels of symbolic links",
+		},
+		{
+			"an entry that is garbage",
+			func() error { return os.WriteFile(file, []byte("{"), 0o600) },
+			func() error { return store.Trust(p) },
+			"unexpected end of JSON input",
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if err := test.do(); err != nil {
+				t.Fatal(err)
+			}
+			trusted, err := store.Trusted(p)
+			if trusted || err == nil || !strings.HasSuffix(err.Error(), test.want) {
+				t.Errorf("got %v, %v, want %s", trusted, err, test.want)
+			}
+			if CheckTrust(p, nil, env) == nil {
+				t.Error("CheckTrust lets it pass")
+			}
+			if err := test.undo(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if trusted, err := store.Trusted(p); !trusted || err != nil {
+		t.Errorf("afterwards: %v, %v", trusted, err)
+	}
+	other := env
+	other.UID++
+	if _, err := OpenTrust(other).Trusted(p); err == nil || !strings.HasSuffix(err.Error(), "belongs to another user, remove it") {
+		t.Errorf("as another user: %v", err)
+	}
+	// Another path's entry under this profile's name grants nothing.
+	if err := os.WriteFile(file, []byte(`{"path":"/other"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if trusted, err := store.Trusted(p); trusted || err != nil {
+		t.Errorf("entry of another path: %v, %v", trusted, err)
+	}
+}
+
+func TestTrustNeedsAFile(t *testing.T) {
+	_, env := hostDir(t, nil)
+	p, err := Parse("-", []byte("version = 1\n"), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := OpenTrust(env).Trust(p); err == nil {
+		t.Error("standard input can be trusted")
+	}
+	if n, err := OpenTrust(env).Untrust("/nothing"); n != 0 || err != nil {
+		t.Errorf("Untrust without a store: %d, %v", n, err)
+	}
+	if entries, err := OpenTrust(Env{}).List(); len(entries) > 0 || err != nil {
+		t.Errorf("List without a home: %v, %v", entries, err)
+	}
+}
+
+func TestProtected(t *testing.T) {
+	p := parse(t, "")
+	want := []string{"/nonexistent", "/home/u/.config/sbx", "/home/u/.local/state/sbx", "/proj/test.toml"}
+	if got := p.Protected(testEnv); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// The current directory may be written with a link in it, and the file
+// without.
+func TestProjectFilesThroughLinks(t *testing.T) {
+	dir, env := hostDir(t, map[string]string{"real/x.toml": "version = 1\n"})
+	if err := os.Symlink("real", dir+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	env.Cwd = dir + "/link"
+	p, err := Load(Ref{Path: dir + "/real/x.toml"}, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.ProjectFiles()) != 1 {
+		t.Error("a file below the current directory is taken for the user's own")
+	}
+}
