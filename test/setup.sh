@@ -9,6 +9,11 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 say() { printf 'setup: %s\n' "$*"; }
 
+# The first ids after every range there is, from 100000.
+after() {
+	awk -F: 'BEGIN { end = 100000 } NF == 3 && $2 + $3 > end { end = $2 + $3 } END { print end }' < <(cat /etc/subuid /etc/subgid 2>/dev/null)
+}
+
 missing=() lacks=()
 while read -r package mark why; do
 	case $package in '' | '#'*) continue ;; esac
@@ -27,9 +32,10 @@ if ((EUID != 0)); then
 		say "to install: sudo apt-get install --no-install-recommends ${missing[*]}"
 	fi
 	me=$(id -un)
-	for file in /etc/subuid /etc/subgid; do
-		grep -qsE "^($me|$EUID):" "$file" ||
-			say "no line for $me in $file: tests with a range of ids are skipped; to add: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $me"
+	for kind in uid gid; do
+		grep -qsE "^($me|$EUID):" "/etc/sub$kind" && continue
+		first=$(after)
+		say "no line for $me in /etc/sub$kind: tests with a range of ids are skipped; to add: sudo usermod --add-sub${kind}s $first-$((first + 65535)) $me"
 	done
 	for node in /dev/fuse /dev/net/tun; do
 		[[ -r $node && -w $node ]] || say "$node can't be opened: tests that need it are skipped; to open it: sudo chmod 0666 $node"
@@ -65,10 +71,6 @@ for account in sbxtest sbxtest1; do
 	fi
 done
 
-# The first ids after every range there is, from 100000.
-after() {
-	awk -F: 'BEGIN { end = 100000 } NF == 3 && $2 + $3 > end { end = $2 + $3 } END { print end }' /etc/subuid /etc/subgid
-}
 touch /etc/subuid /etc/subgid
 for kind in uid gid; do
 	if ! grep -q '^sbxtest:' "/etc/sub$kind"; then

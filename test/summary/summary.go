@@ -246,17 +246,21 @@ func (s *summary) report() bool {
 }
 
 var (
+	script = regexp.MustCompile(`^> (?:\[[^\]]*\] )*skip '(.*)'$`)
 	place  = regexp.MustCompile(`^[\w.-]+\.go:\d+: `)
 	chrome = regexp.MustCompile(`^(=== (RUN|PAUSE|CONT|NAME)|--- SKIP)`)
 )
 
 // reason is what a skipped test said last, without the file and line. A
-// testscript prints the script before it; its own words are the last line.
+// testscript prints its lines up to the one that skips.
 func reason(r *result) string {
 	for _, line := range slices.Backward(r.output) {
 		line = strings.TrimSpace(line)
 		if line == "" || chrome.MatchString(line) {
 			continue
+		}
+		if m := script.FindStringSubmatch(line); m != nil {
+			return m[1]
 		}
 		return place.ReplaceAllString(line, "")
 	}

@@ -134,6 +134,28 @@ var skip = []event{
 	{Action: "pass", Package: "p"},
 }
 
+func TestReason(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		output []string
+		want   string
+	}{
+		{"none", []string{"=== RUN   A\n", "--- SKIP: A (0.00s)\n"}, "no reason given"},
+		{"go test", skipped("    a_test.go:7: needs x: y\n"), "needs x: y"},
+		{"script", skipped("    testscript.go:609: WORK=$WORK\n", "        > sbx version\n", "        > [!x] skip 'needs x: y'\n", "        \n"), "needs x: y"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := reason(&result{output: tt.output}); got != tt.want {
+				t.Errorf("reason = %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func skipped(said ...string) []string {
+	return append(append([]string{"=== RUN   A\n"}, said...), "--- SKIP: A (0.00s)\n")
+}
+
 func TestWrap(t *testing.T) {
 	for _, tt := range []struct {
 		name, script, last string
