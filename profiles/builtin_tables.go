@@ -30,6 +30,7 @@ var builtins = []builtin{
 		{key: "network.mode", val: value{s: "none"}},
 		{key: "limits.processes", val: value{n: 4096}},
 		{key: "limits.core"},
+		{key: "limits.inotify_instances", val: value{n: 64}},
 	}},
 	{name: "go", extends: []string{"builtin:build"}, settings: []setting{
 		{key: "description", val: value{s: "Go, offline from the module cache"}},
@@ -135,7 +136,7 @@ var builtins = []builtin{
 		{key: "limits.cpu_time", val: value{n: 7200000000000}},
 		{key: "limits.stack", val: value{n: 67108864}},
 		{key: "limits.locked_memory", val: value{n: 65536}},
-		{key: "limits.inotify_instances", val: value{n: 128}},
+		{key: "limits.inotify_instances", val: value{n: 32}},
 		{key: "limits.inotify_watches", val: value{n: 65536}},
 		{key: "security.nested_userns"},
 		{key: "security.allow_root"},

@@ -42,6 +42,21 @@ type Plan struct {
 	Notes    []Note    `json:"notes"`
 }
 
+// Shape is what of a Plan the child's making depends on. It is known from the
+// profile alone, so that the kernel can make the namespaces while the rest of
+// the Plan is still being decided.
+type Shape struct {
+	Namespaces Namespaces
+	Range      bool // ids are mapped by the helpers
+	Terminal   [3]bool
+	Pipe       [3]bool
+}
+
+// Shape returns the Plan's shape.
+func (p *Plan) Shape() Shape {
+	return Shape{Namespaces: p.Namespaces, Range: p.IDs.Mode == "range", Terminal: p.Process.Terminal, Pipe: p.Process.Pipe}
+}
+
 // Caller is who runs sbx, in the ids of the host.
 type Caller struct {
 	UID  uint32 `json:"uid"`
@@ -111,8 +126,8 @@ const (
 type Mount struct {
 	Kind   MountKind `json:"kind"`
 	Target string    `json:"target"`
-	// Source is the host's path of a bind, free of symbolic links when it was
-	// resolved; the text of a symlink.
+	// Source is the host's path of a bind or a guard, free of symbolic links
+	// when it was resolved; the text of a symlink.
 	Source   string `json:"source,omitempty"`
 	IsDir    bool   `json:"is_dir,omitempty"`
 	ReadOnly bool   `json:"read_only,omitempty"`
@@ -126,6 +141,14 @@ type Mount struct {
 	// this sandbox writes, so that a missing Target is made there. On any other
 	// file system Target exists already; nothing is ever made in a host's tree.
 	Own bool `json:"own,omitempty"`
+	// Direct says that only root and this run can change what the path to
+	// Target means, System the same of Source: no look-up that guards against
+	// links is needed.
+	Direct bool `json:"direct,omitempty"`
+	// Sealed says that a parent, a read-only Tmpfs, gives its own attributes to
+	// this mount once all that lies below it is in place.
+	Sealed bool `json:"sealed,omitempty"`
+	System bool `json:"system,omitempty"`
 	// Private marks a bind of a directory of sbx's own, which only sandboxes
 	// write: what is mounted below it may be made there.
 	Private bool   `json:"private,omitempty"`

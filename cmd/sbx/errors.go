@@ -95,7 +95,7 @@ func (inv *invocation) problems(err error) []problem {
 		return []problem{p}
 	case *run.StepError:
 		p := inv.at(e.Step.From)
-		p.Step, p.Path, p.Errno, p.Fix = e.Step.Doc, e.Step.Path, unix.ErrnoName(e.Errno), e.Hint()
+		p.Step, p.Path, p.Errno, p.Fix = e.Step.Doc(), e.Step.Path, unix.ErrnoName(e.Errno), e.Hint()
 		p.Reason = e.Errno.Error()
 		return []problem{p}
 	case *profiles.UntrustedError:

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-sandbox/sbx/profiles"
+	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/program"
 	"github.com/sbx-sandbox/sbx/sandbox/resolve"
 	"github.com/sbx-sandbox/sbx/sandbox/run"
@@ -38,6 +39,8 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	step := stepOf(t, "mounts./data")
+	doc := step.Doc()
 	for _, tt := range []struct {
 		name string
 		err  error
@@ -52,12 +55,12 @@ func TestReport(t *testing.T) {
 		{"flag", &resolve.Error{Key: "limits.memory", Msg: "too much"}, 125, "sbx: --memory: too much\n", `[{"flag":"--memory","reason":"too much"}]`},
 		{"default", &resolve.Error{Key: "process.umask", Msg: "no home"}, 125, "sbx: process.umask: no home\n", `[{"key":"process.umask","reason":"no home"}]`},
 		{"two", errors.Join(errors.New("a"), &resolve.Error{Msg: "b", Hint: "c"}), 125, "sbx: a\nsbx: b; c\n", `[{"reason":"a"},{"reason":"b","fix":"c"}]`},
-		{"step", &run.StepError{Step: program.Step{Doc: "bind /none on /data", From: "mounts./data", Path: "/none"}, Errno: unix.ELOOP}, 125,
-			"sbx: p.toml:4:9: mounts./data: bind /none on /data: too many levels of symbolic links; a symbolic link appeared on the path after it was checked; name the real place\n",
-			`[{"file":"` + path + `","line":4,"col":9,"key":"mounts./data","step":"bind /none on /data","path":"/none","errno":"ELOOP","reason":"too many levels of symbolic links","fix":"a symbolic link appeared on the path after it was checked; name the real place"}]`},
-		{"exec", &run.StepError{Step: program.Step{Doc: "execute x"}, Errno: unix.ENOEXEC, IsExec: true}, 126,
-			"sbx: execute x: exec format error; it is neither a program of this machine nor a script with a #! line\n",
-			`[{"step":"execute x","errno":"ENOEXEC","reason":"exec format error","fix":"it is neither a program of this machine nor a script with a #! line"}]`},
+		{"step", &run.StepError{Step: step, Errno: unix.ELOOP}, 125,
+			"sbx: p.toml:4:9: mounts./data: " + doc + ": too many levels of symbolic links; a symbolic link appeared on the path after it was checked; name the real place\n",
+			`[{"file":"` + path + `","line":4,"col":9,"key":"mounts./data","step":"` + doc + `","path":"` + step.Path + `","errno":"ELOOP","reason":"too many levels of symbolic links","fix":"a symbolic link appeared on the path after it was checked; name the real place"}]`},
+		{"exec", &run.StepError{Step: program.Step{}, Errno: unix.ENOEXEC, IsExec: true}, 126,
+			"sbx: exec format error; it is neither a program of this machine nor a script with a #! line\n",
+			`[{"errno":"ENOEXEC","reason":"exec format error","fix":"it is neither a program of this machine nor a script with a #! line"}]`},
 		{"control", errors.New("a\x1b[31mb\nc\u009bd"), 125, "sbx: a?[31mb; c?d\n", ""},
 	} {
 		for _, asJSON := range []bool{false, true} {
@@ -120,4 +123,23 @@ func TestPlace(t *testing.T) {
 			t.Errorf("%q: %+v, want %+v", tt.origin, got, tt.want)
 		}
 	}
+}
+
+// stepOf is the first step of a program that a key asked for.
+func stepOf(t *testing.T, key string) program.Step {
+	t.Helper()
+	prog, err := program.Compile(&sandbox.Plan{
+		Mounts:  []sandbox.Mount{{Kind: sandbox.Bind, Source: "/none", Target: "/data", IsDir: true, Own: true, From: key}},
+		Process: sandbox.Process{Argv: []string{"true"}, Lookup: []string{"/bin"}, Dir: "/"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range prog.Steps {
+		if s.From == key && s.Doc() != "" {
+			return s
+		}
+	}
+	t.Fatalf("no step comes from %s", key)
+	return program.Step{}
 }

@@ -73,7 +73,10 @@ func (inv *invocation) explain(ref string, argv []string, o *options, form strin
 	if len(argv) == 0 && len(prof.Process.Command) == 0 {
 		argv = []string{placeholder}
 	}
-	plan, err := inv.resolve(prof, argv, o)
+	if prof, err = inv.override(prof, o); err != nil {
+		return err
+	}
+	plan, err := inv.decide(prof, argv, o)
 	if err != nil {
 		return err
 	}

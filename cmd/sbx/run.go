@@ -37,7 +37,7 @@ func runCommand() command {
 				if o.explain {
 					return inv.explain(ref, argv, o, explainText)
 				}
-				return inv.start(ref, argv, o)
+				return inv.start(ref, argv, o, nil)
 			}
 		},
 	}
@@ -62,38 +62,40 @@ func (inv *invocation) profileAndCommand() (ref string, argv []string, err error
 	return ref, argv, nil
 }
 
-// start runs argv in the sandbox of a profile.
-func (inv *invocation) start(ref string, argv []string, o *options) error {
-	plan, err := inv.plan(ref, argv, o)
+// start runs argv in the sandbox of a profile. The kernel makes the namespaces
+// while the plan is being decided. adjust, if not nil, has the last word on it.
+func (inv *invocation) start(ref string, argv []string, o *options, adjust func(*sandbox.Plan)) error {
+	prof, err := inv.load(ref)
 	if err != nil {
 		return err
 	}
-	return inv.run(plan, o)
-}
-
-// run carries a plan out.
-func (inv *invocation) run(plan *sandbox.Plan, o *options) error {
+	if err := profiles.CheckTrust(prof, nil, inv.env); err != nil {
+		return err
+	}
+	if prof, err = inv.override(prof, o); err != nil {
+		return err
+	}
+	begun, err := run.Begin(resolve.Shape(prof, host.Streams()))
+	if err != nil {
+		return err
+	}
+	plan, err := inv.decide(prof, argv, o)
+	if err != nil {
+		begun.Abort()
+		return err
+	}
+	if adjust != nil {
+		adjust(plan)
+	}
 	if !o.quiet {
 		inv.warn(plan)
 	}
-	st, err := run.Run(plan)
+	st, err := begun.Run(plan)
 	if err != nil {
 		return err
 	}
 	inv.status = st.Code
 	return nil
-}
-
-// plan resolves a profile against this host.
-func (inv *invocation) plan(ref string, argv []string, o *options) (*sandbox.Plan, error) {
-	prof, err := inv.load(ref)
-	if err != nil {
-		return nil, err
-	}
-	if err := profiles.CheckTrust(prof, nil, inv.env); err != nil {
-		return nil, err
-	}
-	return inv.resolve(prof, argv, o)
 }
 
 // load reads the profile that ref means; "" is the nearest .sbx.toml, else the
@@ -156,13 +158,18 @@ func inPath(word string) bool {
 	return false
 }
 
-// resolve puts the flags on the profile and decides everything.
-func (inv *invocation) resolve(prof *profiles.Profile, argv []string, o *options) (*sandbox.Plan, error) {
+// override puts the flags on the profile.
+func (inv *invocation) override(prof *profiles.Profile, o *options) (*profiles.Profile, error) {
 	prof, err := prof.With(o.overrides(prof))
-	if err != nil {
-		return nil, err
+	if err == nil {
+		inv.profile = prof
 	}
-	inv.profile, inv.given = prof, len(argv) > 0
+	return prof, err
+}
+
+// decide resolves a profile against this host.
+func (inv *invocation) decide(prof *profiles.Profile, argv []string, o *options) (*sandbox.Plan, error) {
+	inv.given = len(argv) > 0
 	facts, err := host.Probe(prof.User.Map == "range" || prof.User.Map == "explicit")
 	if err != nil {
 		return nil, err

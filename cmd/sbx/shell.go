@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/sbx-sandbox/sbx/profiles"
 	"github.com/sbx-sandbox/sbx/sandbox"
 )
 
@@ -42,27 +41,17 @@ func shellCommand() command {
 }
 
 // shell runs the person's shell. Whether it can be seen inside only the plan
-// can tell, so it is made with it first.
+// can tell.
 func (inv *invocation) shell(ref string, o *options) error {
-	prof, err := inv.load(ref)
-	if err != nil {
-		return err
-	}
-	if err := profiles.CheckTrust(prof, nil, inv.env); err != nil {
-		return err
-	}
 	sh := os.Getenv("SHELL")
 	if !strings.HasPrefix(sh, "/") {
 		sh = "/bin/sh"
 	}
-	plan, err := inv.resolve(prof, []string{sh}, o)
-	if err != nil {
-		return err
-	}
-	if !visible(plan, sh) {
-		plan.Process.Argv = []string{"/bin/sh"}
-	}
-	return inv.run(plan, o)
+	return inv.start(ref, []string{sh}, o, func(plan *sandbox.Plan) {
+		if !visible(plan, sh) {
+			plan.Process.Argv = []string{"/bin/sh"}
+		}
+	})
 }
 
 // visible reports whether the host's program at p is at p inside as well.

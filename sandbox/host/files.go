@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -53,12 +54,11 @@ func describe(dir int, path string, how unix.OpenHow, shown string) (Entry, erro
 	if err := unix.Fstat(fd, &st); err != nil {
 		return Entry{}, &os.PathError{Op: "stat", Path: shown, Err: err}
 	}
-	var buf [unix.PathMax]byte
-	n, err := unix.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd), buf[:])
+	real, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 	if err != nil {
-		return Entry{}, &os.PathError{Op: "readlink", Path: shown, Err: err}
+		return Entry{}, err
 	}
-	return entry(string(buf[:n]), &st), nil
+	return entry(real, &st), nil
 }
 
 func entry(path string, st *unix.Stat_t) Entry {

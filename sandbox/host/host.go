@@ -3,7 +3,6 @@
 package host
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-sandbox/sbx/sandbox/host/internal/firstlimit"
 	"github.com/sbx-sandbox/sbx/userns"
 )
 
@@ -25,9 +25,13 @@ type Facts struct {
 	Cwd      string // free of symbolic links; "" when it is gone
 	Host     string // host name
 	Environ  []string
-	Stdio    [3]Stdio
-	Exe      string // the running binary, "" when unknown
-	Files    Files
+	// Hard holds the caller's hard resource limits by RLIMIT_* number; Nofile is
+	// the soft and hard limit on open files that sbx was started with.
+	Hard   [16]uint64
+	Nofile [2]uint64
+	Stdio  [3]Stdio
+	Exe    string // the running binary, "" when unknown
+	Files  Files
 
 	// SubUIDs and the rest are found only when a range of ids is asked for.
 	SubUIDs, SubGIDs     userns.Range
@@ -38,6 +42,9 @@ type Facts struct {
 // Stdio is what one of the standard descriptors is.
 type Stdio struct {
 	Terminal, Directory bool
+	// Path says that it was opened with O_PATH (open(2)): it is only a name, and
+	// whoever has it can open what it names, a terminal too.
+	Path bool
 }
 
 // Entry is a file as Files found it.
@@ -102,22 +109,39 @@ func Probe(wantRange bool) (Facts, error) {
 	if err := unix.Uname(&u); err == nil {
 		f.Host = unix.ByteSliceToString(u.Nodename[:])
 	}
-	for i := range f.Stdio {
-		f.Stdio[i] = stdio(i)
-	}
+	f.Stdio = Streams()
 	if exe, err := os.Readlink("/proc/self/exe"); err == nil {
 		f.Exe = exe
 	}
+	for i := range f.Hard {
+		var l unix.Rlimit
+		f.Hard[i] = unix.RLIM_INFINITY
+		if unix.Getrlimit(i, &l) == nil {
+			f.Hard[i] = l.Max
+		}
+	}
+	f.Nofile = firstlimit.Nofile
 	if wantRange {
 		f.findRange()
 	}
 	return f, nil
 }
 
+// Streams looks at the three standard descriptors.
+func Streams() (s [3]Stdio) {
+	for fd := range s {
+		s[fd] = stdio(fd)
+	}
+	return s
+}
+
 func stdio(fd int) (s Stdio) {
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil {
 		return s
+	}
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && flags&unix.O_PATH != 0 {
+		s.Path = true
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
@@ -132,31 +156,49 @@ func stdio(fd int) (s Stdio) {
 // account reads uid's name and home from /etc/passwd. Accounts that live
 // elsewhere (LDAP, NIS) have no line; then the name comes from USER.
 func account(uid uint32) (name, home string, known bool, err error) {
-	f, err := os.Open("/etc/passwd")
-	if err == nil {
-		defer f.Close()
-		s := bufio.NewScanner(f)
-		id := ":" + strconv.FormatUint(uint64(uid), 10) + ":"
-		for s.Scan() {
-			if !strings.Contains(s.Text(), id) {
-				continue
-			}
-			col := strings.Split(s.Text(), ":")
-			if len(col) >= 6 && col[2] == id[1:len(id)-1] {
-				return col[0], col[5], true, nil
-			}
-		}
-		if err := s.Err(); err != nil {
-			return "", "", false, fmt.Errorf("reading /etc/passwd: %w", err)
-		}
-	} else if !errors.Is(err, unix.ENOENT) {
+	text, err := readSmall("/etc/passwd", 1<<20)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return "", "", false, err
+	}
+	id := strconv.FormatUint(uint64(uid), 10)
+	for line := range strings.Lines(text) {
+		if col := strings.Split(strings.TrimSuffix(line, "\n"), ":"); len(col) >= 6 && col[2] == id {
+			return col[0], col[5], true, nil
+		}
 	}
 	name = os.Getenv("USER")
 	if name == "" || strings.ContainsAny(name, ":\n/") {
 		name = strconv.FormatUint(uint64(uid), 10)
 	}
 	return name, "", false, nil
+}
+
+// readSmall reads a file of at most limit bytes with bare system calls: package
+// os would first set up the runtime's poller, which a short run has no use for.
+func readSmall(path string, limit int) (string, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, 4096)
+	for n := 0; ; {
+		m, err := unix.Read(fd, buf[n:])
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return "", &os.PathError{Op: "read", Path: path, Err: err}
+		case m == 0:
+			return string(buf[:n]), nil
+		}
+		if n += m; n > limit {
+			return "", fmt.Errorf("reading %s: more than %d bytes", path, limit)
+		}
+		if n == len(buf) {
+			buf = append(buf, make([]byte, n)...)
+		}
+	}
 }
 
 func (f *Facts) findRange() {

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-sandbox/sbx/sandbox"
+	"github.com/sbx-sandbox/sbx/userns"
 )
 
 // Compile turns a Plan into the Program that builds it. It does not look at
@@ -20,11 +21,11 @@ import (
 // Precondition: p.Validate() is nil.
 func Compile(p *sandbox.Plan) (*Program, error) {
 	b := &builder{}
-	b.p.Ops = make([]Op, 0, 256)
-	b.p.Data = make([]byte, 0, 8192)
-	b.p.Steps = make([]Step, 0, 64)
-	b.p.CloneFlags = cloneFlags(p)
+	b.p.Ops = make([]Op, 0, 512)
+	b.p.Data = make([]byte, 0, 24<<10)
+	b.p.Steps = make([]Step, 0, 192)
 
+	b.prelude(p.Namespaces)
 	b.life()
 	b.outerIDs(p)
 	b.keyring(p)
@@ -42,16 +43,17 @@ func Compile(p *sandbox.Plan) (*Program, error) {
 	return b.program()
 }
 
-func cloneFlags(p *sandbox.Plan) uint64 {
-	flags := uint64(unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID)
+// unshared are the namespaces that the child makes for itself.
+func unshared(n sandbox.Namespaces) uint64 {
+	flags := uint64(unix.CLONE_NEWNS)
 	for _, ns := range []struct {
 		own  bool
 		flag uint64
 	}{
-		{p.Namespaces.IPC, unix.CLONE_NEWIPC},
-		{p.Namespaces.UTS, unix.CLONE_NEWUTS},
-		{p.Namespaces.Cgroup, unix.CLONE_NEWCGROUP},
-		{p.Namespaces.Net, unix.CLONE_NEWNET},
+		{n.IPC, unix.CLONE_NEWIPC},
+		{n.UTS, unix.CLONE_NEWUTS},
+		{n.Cgroup, unix.CLONE_NEWCGROUP},
+		{n.Net, unix.CLONE_NEWNET},
 	} {
 		if ns.own {
 			flags |= ns.flag
@@ -60,20 +62,42 @@ func cloneFlags(p *sandbox.Plan) uint64 {
 	return flags
 }
 
-// life ties PID 1 to the thread that started it. The signal alone would miss a
-// starter that was gone before it was asked for; the poll sees that one, since
-// a pipe without a reader reports an error at once.
-func (b *builder) life() {
-	b.step("die with the process that started the sandbox", "", "")
+// Prelude is the Program that a child can be started with before its own is
+// known: every Program of Compile begins with it.
+func Prelude(n sandbox.Namespaces) *Program {
+	b := &builder{}
+	b.prelude(n)
+	return &b.p
+}
+
+// prelude makes the namespaces and waits until the rest of the Program is in the
+// block. The user namespace comes first and gives the right to the others; a
+// PID namespace takes a new process (unshare(2)). The others are made here and
+// not by clone3(2), which would hold up the starter for as long. It uses no
+// data, whose place depends on the rest. If the starter is gone the pipe is at
+// its end.
+func (b *builder) prelude(n sandbox.Namespaces) {
+	b.p.CloneFlags = unix.CLONE_NEWUSER | unix.CLONE_NEWPID
+	b.step("", "", "make the mount namespace and the others")
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_PDEATHSIG), c(uint64(unix.SIGKILL)))
+	b.call(unix.SYS_CLOSE, slot(SlotGoWrite))
+	b.call(unix.SYS_UNSHARE, c(unshared(n)))
+	b.step("", "", "wait for the program")
+	b.call(unix.SYS_READ, slot(SlotGo), head(HeadSiginfo), c(1))
+	b.op(Op{Nr: OpExpect}, head(HeadSiginfo), c(0xff), c(1), c(uint64(unix.ECANCELED)))
+}
+
+// life ties PID 1 to the thread that started it. The signal that the prelude
+// asked for would miss a starter that was gone by then; the poll sees that one,
+// since a pipe without a reader reports an error at once.
+func (b *builder) life() {
+	b.step("", "", "die with the process that started the sandbox")
 	b.call(unix.SYS_CLOSE, slot(SlotStatusRead))
 	b.starterLives()
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_NAME), b.str("sbx-init"))
-	// What the starter was called with is not the sandbox's to read: the
-	// strings lie on the stack that this process has a copy of.
-	zero := b.call(unix.SYS_OPENAT, atCWD, b.str("/dev/zero"), c(unix.O_RDONLY|unix.O_CLOEXEC), c(0))
-	b.call(unix.SYS_READ, res(zero), slot(SlotArgs), slot(SlotArgsLen))
-	b.call(unix.SYS_CLOSE, res(zero))
+	// Out of the caller's process group: what the terminal sends to that comes
+	// by way of the starter, once.
+	b.call(unix.SYS_SETSID)
 	b.null = b.call(unix.SYS_OPENAT, atCWD, b.str("/dev/null"), c(unix.O_RDWR|unix.O_CLOEXEC), c(0))
 	b.call(unix.SYS_UMASK, c(0)) // modes below are meant as they stand
 }
@@ -100,16 +124,19 @@ func (b *builder) procSelf() Arg { return res(b.self) }
 
 func (b *builder) outerIDs(p *sandbox.Plan) {
 	ids := p.IDs
-	b.step(fmt.Sprintf("map ids of the outer user namespace: uid %s, gid %s", mapText(ids.OuterUIDs.String()), mapText(ids.OuterGIDs.String())), "", ids.From)
+	doc := "map ids of the outer user namespace: uid %s, gid %s"
+	if ids.Mode == "range" {
+		doc = "wait for newuidmap and newgidmap to map uid %s, gid %s"
+	}
+	b.step("", ids.From, doc, mapText(ids.OuterUIDs), mapText(ids.OuterGIDs))
 	b.self = b.call(unix.SYS_OPENAT, atCWD, b.str("/proc/self"), c(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC), c(0))
 	if ids.Mode == "range" {
 		// The starter runs newuidmap and newgidmap and then closes its end.
-		b.p.Steps[len(b.p.Steps)-1].Doc = "wait for newuidmap and newgidmap to map " + mapText(ids.OuterUIDs.String())
 		b.call(unix.SYS_CLOSE, slot(SlotSyncWrite))
 		one := b.space(8)
 		b.op(Op{Nr: unix.SYS_READ}, slot(SlotSync), addr(one), c(1))
 		b.op(Op{Nr: OpExpect}, addr(one), c(0xff), c(1), c(uint64(unix.ECANCELED)))
-		b.step("leave the caller's supplementary groups", "", "")
+		b.step("", "", "leave the caller's supplementary groups")
 		gid := b.words(uint64(p.IDs.GID))
 		b.call(unix.SYS_SETGROUPS, c(1), addr(gid))
 		return
@@ -119,15 +146,20 @@ func (b *builder) outerIDs(p *sandbox.Plan) {
 	b.write(b.procSelf(), "gid_map", ids.OuterGIDs.String())
 }
 
-func mapText(m string) string { return strings.ReplaceAll(m, "\n", ", ") }
+// mapText prints a map in one line when a step's sentence is asked for.
+type mapText userns.Map
+
+func (m mapText) String() string {
+	return strings.ReplaceAll(userns.Map(m).String(), "\n", ", ")
+}
 
 func (b *builder) keyring(p *sandbox.Plan) {
 	if !p.Security.Keyring {
 		return
 	}
-	b.step("join a new session keyring", "", "")
+	b.step("", "", "join a new session keyring")
 	const joinSessionKeyring = 1 // KEYCTL_JOIN_SESSION_KEYRING, keyctl(2)
-	b.op(Op{Nr: unix.SYS_KEYCTL, Tolerate: unix.ENOSYS}, c(joinSessionKeyring), c(0))
+	b.op(Op{Nr: unix.SYS_KEYCTL, Tolerate: uint8(unix.ENOSYS)}, c(joinSessionKeyring), c(0))
 }
 
 // openUserLimits takes hold of the host's /proc/sys/user, for userLimits.
@@ -136,7 +168,7 @@ func (b *builder) openUserLimits(p *sandbox.Plan) int {
 		return -1
 	}
 	const dir = "/proc/sys/user"
-	b.step("take hold of "+dir, dir, "")
+	b.step(dir, "", "take hold of %s", dir)
 	return b.call(unix.SYS_OPENAT, atCWD, b.str(dir), c(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC), c(0))
 }
 
@@ -146,7 +178,7 @@ func (b *builder) openUserLimits(p *sandbox.Plan) int {
 // the tree, since each detached mount counts as a mount namespace.
 func (b *builder) userLimits(p *sandbox.Plan, dir int) {
 	for _, l := range p.UCounts {
-		b.step(fmt.Sprintf("limit the sandbox to %s = %d", l.Name, l.Value), "/proc/sys/user/"+l.Name, l.From)
+		b.step("/proc/sys/user/"+l.Name, l.From, "limit the sandbox to %s = %d", l.Name, l.Value)
 		b.write(res(dir), l.Name, fmt.Sprint(l.Value))
 	}
 }
@@ -155,7 +187,7 @@ func (b *builder) network(p *sandbox.Plan) {
 	if !p.Namespaces.Net {
 		return
 	}
-	b.step("bring up the loopback interface", "lo", "")
+	b.step("lo", "", "bring up the loopback interface")
 	// struct ifreq with ifr_name and ifr_flags, netdevice(7).
 	ifr := make([]byte, 40)
 	copy(ifr, "lo")
@@ -169,18 +201,18 @@ func (b *builder) hostname(p *sandbox.Plan) {
 	if !p.Namespaces.UTS {
 		return
 	}
-	b.step("set the host name to "+p.Hostname, "", "process.hostname")
+	b.step("", "process.hostname", "set the host name to %s", p.Hostname)
 	b.call(unix.SYS_SETHOSTNAME, b.str(p.Hostname), ci(len(p.Hostname)))
 }
 
 func (b *builder) processLimits(p *sandbox.Plan) {
 	pr := &p.Process
 	if pr.OOMScoreAdj != 0 {
-		b.step(fmt.Sprintf("set oom_score_adj to %d", pr.OOMScoreAdj), "/proc/self/oom_score_adj", "process.oom_score_adj")
+		b.step("/proc/self/oom_score_adj", "process.oom_score_adj", "set oom_score_adj to %d", pr.OOMScoreAdj)
 		b.write(b.procSelf(), "oom_score_adj", fmt.Sprint(pr.OOMScoreAdj))
 	}
 	if pr.Nice != 0 {
-		b.step(fmt.Sprintf("set the nice value to %d", pr.Nice), "", "process.nice")
+		b.step("", "process.nice", "set the nice value to %d", pr.Nice)
 		b.call(unix.SYS_SETPRIORITY, c(unix.PRIO_PROCESS), c(0), ci(pr.Nice))
 	}
 	for _, l := range p.Limits {
@@ -189,7 +221,7 @@ func (b *builder) processLimits(p *sandbox.Plan) {
 		}
 	}
 	if p.Namespaces.Time {
-		b.step("enter a time namespace", "", "namespaces.time")
+		b.step("", "namespaces.time", "enter a time namespace")
 		b.call(unix.SYS_UNSHARE, c(unix.CLONE_NEWTIME))
 		b.write(b.procSelf(), "timens_offsets",
 			offset("monotonic", p.Namespaces.Monotonic)+offset("boottime", p.Namespaces.Boottime))
@@ -207,11 +239,14 @@ func offset(clock string, d time.Duration) string {
 }
 
 func (b *builder) limit(l sandbox.Limit) {
-	b.step(fmt.Sprintf("limit %s to %s", l.Name, limitText(l)), "", l.From)
+	b.step("", l.From, "limit %s", limitText{l})
 	b.call(unix.SYS_PRLIMIT64, c(0), ci(l.Resource), addr(b.words(l.Soft, l.Hard)), c(0))
 }
 
-func limitText(l sandbox.Limit) string {
+// limitText prints a limit when a step's sentence is asked for.
+type limitText struct{ sandbox.Limit }
+
+func (l limitText) String() string {
 	text := func(v uint64) string {
 		if v == unix.RLIM_INFINITY {
 			return "unlimited"
@@ -219,7 +254,7 @@ func limitText(l sandbox.Limit) string {
 		return fmt.Sprint(v)
 	}
 	if l.Soft == l.Hard {
-		return text(l.Soft)
+		return l.Name + " to " + text(l.Soft)
 	}
-	return text(l.Soft) + " (soft), " + text(l.Hard) + " (hard)"
+	return l.Name + " to " + text(l.Soft) + " (soft), " + text(l.Hard) + " (hard)"
 }

@@ -37,34 +37,37 @@ const (
 // table holds; see vector.
 func putWord(b []byte, v uint64) { binary.LittleEndian.PutUint64(b, v) }
 
+// Size is the length of the Program's block in bytes.
+func (p *Program) Size() int { return headSize + opSize*len(p.Ops) + len(p.Data) }
+
 // Encode lays the Program out as one block for the given slots. The block is
 // written to while it runs.
-func (p *Program) Encode(slots Slots) ([]byte, error) {
+//
+// Precondition: block holds at least Size zero bytes.
+func (p *Program) Encode(block []byte, slots Slots) error {
 	data := headSize + opSize*len(p.Ops)
-	block := make([]byte, data+len(p.Data))
 	copy(block[data:], p.Data)
 	putWord(block[HeadAllSignals:], ^uint64(0))
 	putWord(block[HeadReport:], slots[SlotReport])
 	for i := range p.Ops {
 		if err := p.encodeOp(block[headSize+opSize*i:], i, uint64(data), slots); err != nil {
-			return nil, err
+			return err
 		}
 		if p.Ops[i].Nr == OpRelocate {
-			shiftTable(block[uint64(data)+p.Ops[i].Args[0].Value:], int(p.Ops[i].Args[1].Value), uint64(data))
+			shiftTable(block[uint64(data)+p.Ops[i].Args[0]:], int(p.Ops[i].Args[1]), uint64(data))
 		}
 	}
-	return block, nil
+	return nil
 }
 
 func (p *Program) encodeOp(out []byte, index int, data uint64, slots Slots) error {
 	op := &p.Ops[index]
 	flags := uint32(op.Opt)
-	for i, a := range op.Args {
-		v := a.Value
-		switch a.Kind {
+	for i, v := range op.Args {
+		switch op.Kinds[i] {
 		case Const:
 		case Slot:
-			v = slots[a.Value]
+			v = slots[v]
 		case Addr:
 			v += data
 			flags |= 1 << (baseShift + i)
@@ -82,9 +85,9 @@ func (p *Program) encodeOp(out []byte, index int, data uint64, slots Slots) erro
 		}
 		putWord(out[opArgs+8*i:], v)
 	}
-	binary.LittleEndian.PutUint32(out[opNr:], uint32(int32(op.Nr)))
+	binary.LittleEndian.PutUint32(out[opNr:], uint32(op.Nr))
 	binary.LittleEndian.PutUint32(out[opFlags:], flags)
-	binary.LittleEndian.PutUint32(out[opJump:], uint32(headSize+opSize*op.Jump))
+	binary.LittleEndian.PutUint32(out[opJump:], uint32(headSize+opSize*int(op.Jump)))
 	binary.LittleEndian.PutUint32(out[opTolerate:], uint32(op.Tolerate))
 	return nil
 }

@@ -1,7 +1,6 @@
 package program
 
 import (
-	"fmt"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -17,10 +16,10 @@ func (b *builder) innerUserNS(p *sandbox.Plan) (mapper int) {
 	uids, gids := ids.InnerUIDs.String(), ids.InnerGIDs.String()
 	mapper = -1
 	if ids.Mode == "range" {
-		b.step("start the mapper, which stays in the outer user namespace", "", "")
+		b.step("", "", "start the mapper, which stays in the outer user namespace")
 		mapper = b.op(Op{Nr: unix.SYS_CLONE, Opt: Fork}, c(uint64(unix.SIGCHLD)))
 	}
-	b.step(fmt.Sprintf("enter the inner user namespace: uid %s, gid %s", mapText(uids), mapText(gids)), "", ids.From)
+	b.step("", ids.From, "enter the inner user namespace: uid %s, gid %s", mapText(ids.InnerUIDs), mapText(ids.InnerGIDs))
 	b.call(unix.SYS_UNSHARE, c(unix.CLONE_NEWUSER))
 	if mapper >= 0 {
 		b.call(unix.SYS_WRITE, slot(SlotMapWrite), b.str("\x01"), c(1))
@@ -33,7 +32,7 @@ func (b *builder) innerUserNS(p *sandbox.Plan) (mapper int) {
 		b.write(b.procSelf(), "gid_map", gids)
 	}
 	// Changed credentials may clear it (PR_SET_PDEATHSIG(2const)).
-	b.step("die with the starter, still", "", "")
+	b.step("", "", "die with the starter, still")
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_PDEATHSIG), c(uint64(unix.SIGKILL)))
 	b.starterLives()
 	return mapper
@@ -48,12 +47,12 @@ func (b *builder) mapper(p *sandbox.Plan, fork int) {
 	}
 	b.who = Mapper
 	b.land(fork)
-	b.step("wait for init to be in the inner user namespace", "", "")
+	b.step("", "", "wait for init to be in the inner user namespace")
 	b.call(unix.SYS_CLOSE, slot(SlotMapWrite))
 	one := b.space(8)
 	b.call(unix.SYS_READ, slot(SlotMapRead), addr(one), c(1))
 	b.op(Op{Nr: OpExpect}, addr(one), c(0xff), c(1), c(uint64(unix.ECANCELED)))
-	b.step("map the ids of the inner user namespace", "", p.IDs.From)
+	b.step("", p.IDs.From, "map the ids of the inner user namespace")
 	b.write(b.procSelf(), "uid_map", p.IDs.InnerUIDs.String())
 	b.write(b.procSelf(), "gid_map", p.IDs.InnerGIDs.String())
 	b.op(Op{Nr: OpExit}, c(0))
@@ -77,11 +76,11 @@ func (b *builder) dropPrivileges(p *sandbox.Plan) {
 		keep[k] = true
 		mask[k/32] |= 1 << (k % 32)
 	}
-	b.step("empty the capability bounding set"+keepText(p), "", "")
+	b.step("", "", "empty the capability bounding set%s", keepText(p.Security.Keep))
 	drops := []int{}
 	for i := sandbox.Capability(0); i <= sandbox.LastCapability; i++ {
 		if !keep[i] {
-			drops = append(drops, b.op(Op{Nr: unix.SYS_PRCTL, Tolerate: unix.EINVAL, Opt: Skip}, c(unix.PR_CAPBSET_DROP), ci(int(i))))
+			drops = append(drops, b.op(Op{Nr: unix.SYS_PRCTL, Tolerate: uint8(unix.EINVAL), Opt: Skip}, c(unix.PR_CAPBSET_DROP), ci(int(i))))
 		}
 	}
 	for _, d := range drops { // the kernel has no higher ones than the first it refuses
@@ -91,23 +90,26 @@ func (b *builder) dropPrivileges(p *sandbox.Plan) {
 	if len(keep) > 0 {
 		bits = noAmbient
 	}
-	b.step("lock the securebits", "", "")
+	b.step("", "", "lock the securebits")
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_SECUREBITS), ci(bits))
-	b.step("drop all capabilities"+keepText(p), "", "")
+	b.step("", "", "drop all capabilities%s", keepText(p.Security.Keep))
 	b.capset(mask)
-	b.step("set no_new_privs", "", "")
+	b.step("", "", "set no_new_privs")
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_NO_NEW_PRIVS), c(1), c(0), c(0), c(0))
 	// The place of Landlock, and after it of the system call filter: both need
 	// no_new_privs, and the filter comes last so that nothing above needs its
 	// leave.
 }
 
-func keepText(p *sandbox.Plan) string {
-	if len(p.Security.Keep) == 0 {
+// keepText prints what is kept when a step's sentence is asked for.
+type keepText []sandbox.Capability
+
+func (keep keepText) String() string {
+	if len(keep) == 0 {
 		return ""
 	}
 	var names []string
-	for _, k := range p.Security.Keep {
+	for _, k := range keep {
 		names = append(names, k.String())
 	}
 	return " but " + strings.Join(names, ", ") + " in the inner user namespace"
@@ -129,12 +131,12 @@ func (b *builder) terminal(p *sandbox.Plan) {
 	if p.Process.Terminal == [3]bool{} {
 		return
 	}
-	b.step("open an own terminal", "/dev/pts/ptmx", "process.tty")
+	b.step("/dev/pts/ptmx", "process.tty", "open an own terminal")
 	m := b.call(unix.SYS_OPENAT, atCWD, b.str("/dev/pts/ptmx"), c(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC), c(0))
 	b.call(unix.SYS_IOCTL, res(m), c(unix.TIOCSPTLCK), addr(b.space(8)))
 	b.tty = b.call(unix.SYS_IOCTL, res(m), c(unix.TIOCGPTPEER), c(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC))
 
-	b.step("hand its controlling side to the starter", "/dev/pts/ptmx", "process.tty")
+	b.step("/dev/pts/ptmx", "process.tty", "hand its controlling side to the starter")
 	// cmsg(3): length, level and type, the descriptor.
 	cmsg := b.words(20, uint64(unix.SOL_SOCKET)|uint64(unix.SCM_RIGHTS)<<32, 0)
 	b.op(Op{Nr: OpStore}, addr(cmsg+16), res(m))
@@ -154,23 +156,24 @@ const groupSignals = 1<<unix.SIGHUP | 1<<unix.SIGINT | 1<<unix.SIGQUIT | 1<<unix
 // shares its memory until it executes the command, which is cheap and lets
 // nothing of the command run before PID 1 is out of reach.
 func (b *builder) fork(p *sandbox.Plan) {
-	b.step("make PID 1 unreadable for the command", "", "")
+	b.step("", "", "make PID 1 unreadable for the command")
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_DUMPABLE), c(0), c(0), c(0), c(0))
 	flags := uint64(unix.CLONE_VM | unix.CLONE_VFORK)
 	if p.Namespaces.Time { // a process that shares memory stays in the old one until Linux 6.3
 		flags = 0
 	}
-	b.step("start the command's process", "", "")
+	b.step("", "", "start the command's process")
 	child := b.op(Op{Nr: unix.SYS_CLONE, Opt: Fork}, c(flags|uint64(unix.SIGCHLD)))
 
-	b.step("let go of everything but the status pipe; reap, and pass signals on, until the command is done", "", "")
+	b.step("", "", "let go of every descriptor but the status pipe")
 	b.capset([2]uint32{})
 	for fd := range uint64(3) {
 		b.call(unix.SYS_DUP3, res(b.null), c(fd), c(0))
 	}
 	// Descriptor 3 may be the status pipe itself, which dup3(2) would refuse.
-	b.op(Op{Nr: unix.SYS_DUP3, Tolerate: unix.EINVAL}, slot(SlotStatus), c(3), c(unix.O_CLOEXEC))
+	b.op(Op{Nr: unix.SYS_DUP3, Tolerate: uint8(unix.EINVAL)}, slot(SlotStatus), c(3), c(unix.O_CLOEXEC))
 	b.call(unix.SYS_CLOSE_RANGE, c(4), c(^uint64(0)>>32), c(0))
+	b.step("", "", "reap, and pass signals on, until the command is done")
 	b.op(Op{Nr: OpInit}, res(child), c(3), c(groupSignals))
 
 	b.who = Payload
@@ -180,20 +183,20 @@ func (b *builder) fork(p *sandbox.Plan) {
 
 func (b *builder) payload(p *sandbox.Plan) {
 	pr := &p.Process
-	b.step("begin a session", "", "")
+	b.step("", "", "begin a session")
 	b.call(unix.SYS_SETSID)
 	controlling := false
 	for fd := range 3 {
 		switch {
 		case pr.Terminal[fd]:
 			if !controlling {
-				b.step("make the terminal the session's", "/dev/pts/0", "process.tty")
+				b.step("/dev/pts/0", "process.tty", "make the terminal the session's")
 				b.call(unix.SYS_IOCTL, res(b.tty), c(unix.TIOCSCTTY), c(0))
 				controlling = true
 			}
 			b.call(unix.SYS_DUP3, res(b.tty), ci(fd), c(0))
 		case pr.Pipe[fd]:
-			b.step("put a pipe in place of the caller's terminal", "", "process.tty")
+			b.step("", "process.tty", "put a pipe in place of the caller's terminal")
 			b.call(unix.SYS_DUP3, slot(SlotStdin+fd), ci(fd), c(0))
 		}
 	}
@@ -202,22 +205,22 @@ func (b *builder) payload(p *sandbox.Plan) {
 			b.limit(l)
 		}
 	}
-	b.step("change to "+pr.Dir, pr.Dir, "process.working_dir")
+	b.step(pr.Dir, "process.working_dir", "change to %s", pr.Dir)
 	b.call(unix.SYS_CHDIR, b.str(pr.Dir))
-	b.step("check that "+pr.Dir+" is inside", pr.Dir, "process.working_dir")
+	b.step(pr.Dir, "process.working_dir", "check that %s is inside", pr.Dir)
 	cwd := b.space(unix.PathMax)
 	b.call(unix.SYS_GETCWD, addr(cwd), c(unix.PathMax))
 	// The kernel says "(unreachable)" of a directory outside (getcwd(3)).
 	b.op(Op{Nr: OpExpect}, addr(cwd), c(0xff), c('/'), c(uint64(unix.EXDEV)))
 	b.call(unix.SYS_UMASK, c(uint64(pr.Umask)))
 
-	b.step("close every other descriptor when the command starts", "", "")
+	b.step("", "", "close every other descriptor when the command starts")
 	b.call(unix.SYS_CLOSE_RANGE, c(3), c(^uint64(0)>>32), c(unix.CLOSE_RANGE_CLOEXEC))
 	argv, envp := b.vector(pr.Argv), b.vector(pr.Env)
 	b.call(unix.SYS_RT_SIGPROCMASK, c(unix.SIG_SETMASK), head(HeadOldSignals), c(0), c(8))
 
 	name := pr.Argv[0]
-	b.step("execute "+name, name, "process.command")
+	b.step(name, "process.command", "execute %s", name)
 	b.p.Exec = len(b.p.Steps) - 1
 	if strings.Contains(name, "/") {
 		b.call(unix.SYS_EXECVE, b.str(name), argv, envp)

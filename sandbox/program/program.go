@@ -31,12 +31,17 @@ type Program struct {
 // Step is a stretch of operations with one purpose. Its sentence is what
 // `sbx explain --steps` prints, and what a failure is named by.
 type Step struct {
-	Doc  string // imperative: "mount a tmpfs of 64 MiB on /dev/shm"
 	From string // the profile's key that asked for it, if one did
 	Path string // the path a failure is about
 	Who  Who
 	Op   int // index of its first operation
+
+	format string // the sentence, put together only when somebody reads it
+	args   []any
 }
+
+// Doc is the step's sentence: "mount a tmpfs of 67108864 bytes on /dev/shm".
+func (s Step) Doc() string { return fmt.Sprintf(s.format, s.args...) }
 
 // Who runs a step.
 type Who uint8
@@ -53,14 +58,15 @@ func (w Who) String() string { return [...]string{"init", "mapper", "payload"}[w
 // Op is one operation: a system call, or one of the interpreter's own below
 // zero.
 type Op struct {
-	Nr   int
-	Args [6]Arg
-	Opt  Opt
+	Args  [6]uint64
+	Kinds [6]ArgKind // of Args
+	Opt   Opt
+	// Tolerate is an errno that is no failure, 0 for none.
+	Tolerate uint8
+	Nr       int32
 	// Jump is where to go on instead of the next operation: for Fork in the
 	// child, for Skip after a tolerated error.
-	Jump int
-	// Tolerate is an errno that is no failure, 0 for none.
-	Tolerate unix.Errno
+	Jump int32
 }
 
 // The interpreter's own operations. They must agree with the assembly of
@@ -85,7 +91,7 @@ const (
 )
 
 // Opt is a set of options of an operation.
-type Opt uint32
+type Opt uint8
 
 // The options; they must agree with the assembly.
 const (
@@ -128,15 +134,15 @@ const (
 	SlotStatus     = iota // write end of the pipe for the command's wait status
 	SlotStatusRead        // its read end, the starter's
 	SlotReport            // write end of the pipe for failures
-	SlotSync              // read end of the pipe that is closed when the id maps are written
+	SlotGo                // read end of the pipe that says that the program is there
+	SlotGoWrite           // its write end, the starter's
+	SlotSync              // read end of the pipe that says that the id maps are written
 	SlotSyncWrite         // its write end, the starter's
 	SlotMapRead           // pipe by which init tells the mapper to go on
 	SlotMapWrite
 	SlotTerminal // socket on which the terminal's controlling side is handed out
-	SlotArgs     // address and length of the starter's argument and environment strings
-	SlotArgsLen
-	SlotStdin  // descriptors in place of the standard ones, where the Plan says so
-	SlotStdout // (TTYNever: pipes)
+	SlotStdin    // descriptors in place of the standard ones, where the Plan says so
+	SlotStdout   // (TTYNever: pipes)
 	SlotStderr
 	NumSlots
 )
@@ -158,7 +164,7 @@ func (p *Program) Step(op int) (Step, error) {
 func (p *Program) String() string {
 	var b strings.Builder
 	for i, s := range p.Steps {
-		fmt.Fprintf(&b, "%3d  %-8s %s", i+1, s.Who, s.Doc)
+		fmt.Fprintf(&b, "%3d  %-8s %s", i+1, s.Who, s.Doc())
 		if s.From != "" {
 			fmt.Fprintf(&b, "  [%s]", s.From)
 		}
@@ -169,14 +175,15 @@ func (p *Program) String() string {
 
 // builder collects a Program. Its methods return what later operations need.
 type builder struct {
-	p    Program
-	who  Who
-	errs []error
-	self int             // operation that opened the host's /proc/self
-	null int             // operation that opened the host's /dev/null
-	made map[string]bool // directories and files made in the new root, relative to it
-	devs []int           // operations that cloned the devices, in the Plan's order
-	tty  int             // operation that opened the command's side of the terminal
+	p       Program
+	who     Who
+	errs    []error
+	self    int             // operation that opened the host's /proc/self
+	null    int             // operation that opened the host's /dev/null
+	made    map[string]bool // directories and files made in the new root, relative to it
+	sources map[string]int  // operations that cloned binds in the host's own tree, by target
+	devs    []int           // operations that cloned the devices, in the Plan's order
+	tty     int             // operation that opened the command's side of the terminal
 }
 
 func c(v uint64) Arg       { return Arg{Const, v} }
@@ -192,22 +199,26 @@ func (b *builder) at() int { return len(b.p.Ops) }
 // new root while it is being built.
 var atCWD = ci(unix.AT_FDCWD)
 
-// step begins a step; the operations that follow belong to it.
-func (b *builder) step(doc, path, from string) {
-	b.p.Steps = append(b.p.Steps, Step{Doc: doc, Path: path, From: from, Who: b.who, Op: b.at()})
+// step begins a step; the operations that follow belong to it. The sentence is
+// imperative.
+func (b *builder) step(path, from, format string, args ...any) {
+	b.p.Steps = append(b.p.Steps, Step{Path: path, From: from, Who: b.who, Op: b.at(), format: format, args: args})
 }
 
 // call appends a system call and returns its index.
-func (b *builder) call(nr int, args ...Arg) int { return b.op(Op{Nr: nr}, args...) }
+func (b *builder) call(nr int32, args ...Arg) int { return b.op(Op{Nr: nr}, args...) }
 
 func (b *builder) op(o Op, args ...Arg) int {
-	copy(o.Args[:], args)
 	b.p.Ops = append(b.p.Ops, o)
+	last := &b.p.Ops[len(b.p.Ops)-1]
+	for i, a := range args {
+		last.Args[i], last.Kinds[i] = a.Value, a.Kind
+	}
 	return len(b.p.Ops) - 1
 }
 
 // land makes the operation at index op jump to the next one appended.
-func (b *builder) land(op int) { b.p.Ops[op].Jump = b.at() }
+func (b *builder) land(op int) { b.p.Ops[op].Jump = int32(b.at()) }
 
 // str is the address of s as a C string.
 func (b *builder) str(s string) Arg {

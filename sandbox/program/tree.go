@@ -28,18 +28,29 @@ func (b *builder) tree(p *sandbox.Plan) {
 	}
 	b.dev(p)
 	b.proc(p)
+	sealed := ""
 	for _, m := range p.Mounts {
+		if sealed != "" && !strings.HasPrefix(m.Target, sealed+"/") {
+			b.seal(sealed)
+			sealed = ""
+		}
 		b.mount(m)
+		if m.Kind == sandbox.Tmpfs && m.ReadOnly {
+			sealed = m.Target
+		}
+	}
+	if sealed != "" {
+		b.seal(sealed)
 	}
 	if p.Root.InPlace {
 		return
 	}
-	b.step("make this tree the root and let go of the host's", "/", "")
+	b.step("/", "", "make this tree the root and let go of the host's")
 	b.call(unix.SYS_PIVOT_ROOT, b.str("."), b.str("."))
 	b.call(unix.SYS_UMOUNT2, b.str("."), c(unix.MNT_DETACH))
 	b.call(unix.SYS_CHDIR, b.str("/"))
 	if p.Root.ReadOnly {
-		b.step("make the root read-only", "/", p.Root.From)
+		b.step("/", p.Root.From, "make the root read-only")
 		b.setattr(res(root), "", unix.AT_EMPTY_PATH, unix.MOUNT_ATTR_RDONLY, 0)
 	}
 }
@@ -51,21 +62,36 @@ func (b *builder) cloneDevices(p *sandbox.Plan) {
 		return
 	}
 	for _, d := range p.Pseudo.Devices {
-		b.step("take hold of /dev/"+d, "/dev/"+d, "")
+		b.step("/dev/"+d, "", "take hold of /dev/%s", d)
 		b.devs = append(b.devs, b.call(unix.SYS_OPEN_TREE, atCWD, b.str("/dev/"+d),
 			c(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)))
 	}
 }
 
+// cloneSources takes hold of what is to be bound while it is as the host has
+// it: with the host's tree as the root, that is about to become read-only, and
+// the project may lie in the home or the /tmp that is replaced.
+func (b *builder) cloneSources(p *sandbox.Plan) {
+	b.sources = map[string]int{}
+	for _, m := range p.Mounts {
+		if m.Kind == sandbox.Bind {
+			b.step(m.Source, m.From, "take hold of %s", m.Source)
+			b.sources[m.Target] = b.clone(res(b.open(atCWD, m.Source)))
+		}
+	}
+}
+
 func (b *builder) hostRoot(p *sandbox.Plan) {
 	attr := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
-	doc := "keep the host's tree, private to this namespace, without setuid programs and devices"
+	doc := "keep the host's tree, without setuid programs and devices"
 	if p.Root.ReadOnly {
 		attr |= unix.MOUNT_ATTR_RDONLY
-		doc += ", read-only"
+		doc = "keep the host's tree read-only, without setuid programs and devices"
 	}
-	b.step(doc, "/", p.Root.From)
-	b.setattr(atCWD, "/", unix.AT_RECURSIVE, attr, unix.MS_PRIVATE)
+	b.cutOff()
+	b.cloneSources(p)
+	b.step("/", p.Root.From, doc)
+	b.setattr(atCWD, "/", unix.AT_RECURSIVE, attr, 0)
 	if p.Root.ReadOnly {
 		// Id maps and limits are still to be written through the host's /proc,
 		// which the sandbox's own is about to cover.
@@ -75,13 +101,19 @@ func (b *builder) hostRoot(p *sandbox.Plan) {
 	b.call(unix.SYS_CHDIR, b.str("/"))
 }
 
+// cutOff stops that mounts are passed on from the host's mount namespace to
+// this one, and back.
+func (b *builder) cutOff() {
+	b.step("/", "", "cut the mount namespace off from the host's")
+	b.setattr(atCWD, "/", unix.AT_RECURSIVE, 0, unix.MS_PRIVATE)
+}
+
 // newRoot mounts a tmpfs over the host's "/" and enters it. Absolute paths go
 // on meaning the host's tree, since a process's root is not what is mounted on
 // top of it.
 func (b *builder) newRoot(p *sandbox.Plan) (root int) {
-	b.step("cut the mount namespace off from the host's", "/", "")
-	b.setattr(atCWD, "/", unix.AT_RECURSIVE, 0, unix.MS_PRIVATE)
-	b.step(fmt.Sprintf("mount a tmpfs of %d bytes as the new root", p.Root.Size), "/", p.Root.From)
+	b.cutOff()
+	b.step("/", p.Root.From, "mount a tmpfs of %d bytes as the new root", p.Root.Size)
 	root = b.tmpfs(p.Root.Size, p.Root.Inodes, 0o755, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 	b.move(res(root), atCWD, "/")
 	b.call(unix.SYS_FCHDIR, res(root))
@@ -140,46 +172,69 @@ func rel(target string) string {
 	return "."
 }
 
+// in is the directory that holds rel, and rel's name in it. Unless the way is
+// direct somebody may have left a link on it, and an absolute one leads to the
+// host's tree: then the directory is opened without following any, and what is
+// made is made in that one (CVE-2024-42472).
+func (b *builder) in(rel string, direct bool) (dir Arg, name string) {
+	if direct || path.Dir(rel) == "." {
+		return atCWD, rel
+	}
+	return res(b.open(atCWD, path.Dir(rel))), path.Base(rel)
+}
+
 // parents makes the directories above rel that are not there yet.
-func (b *builder) parents(rel string) {
+func (b *builder) parents(rel string, direct bool) {
 	dir := path.Dir(rel)
 	if b.made[dir] {
 		return
 	}
-	b.parents(dir)
-	b.mkdir(dir, 0o755)
+	b.parents(dir, direct)
+	b.mkdir(dir, 0o755, direct)
 }
 
 // mkdir makes one directory. It may be there already below a directory that
 // outlives the sandbox (a persistent home).
-func (b *builder) mkdir(rel string, mode uint32) {
+func (b *builder) mkdir(rel string, mode uint32, direct bool) {
 	if !b.made[rel] {
-		b.op(Op{Nr: unix.SYS_MKDIRAT, Tolerate: unix.EEXIST}, atCWD, b.str(rel), c(uint64(mode)))
+		dir, name := b.in(rel, direct)
+		b.op(Op{Nr: unix.SYS_MKDIRAT, Tolerate: uint8(unix.EEXIST)}, dir, b.str(name), c(uint64(mode)))
 		b.made[rel] = true
 	}
 }
 
 // node makes an empty file to mount on.
-func (b *builder) node(rel string) {
+func (b *builder) node(rel string, direct bool) {
 	if !b.made[rel] {
-		b.op(Op{Nr: unix.SYS_MKNODAT, Tolerate: unix.EEXIST}, atCWD, b.str(rel), c(unix.S_IFREG|0o444), c(0))
+		dir, name := b.in(rel, direct)
+		b.op(Op{Nr: unix.SYS_MKNODAT, Tolerate: uint8(unix.EEXIST)}, dir, b.str(name), c(unix.S_IFREG|0o444), c(0))
 		b.made[rel] = true
 	}
 }
 
-// place is where a mount goes: a descriptor of the target, opened without
-// following links. An own target is made first.
-func (b *builder) place(m sandbox.Mount) int {
+// place is where a mount goes: a directory and a path in it. The path is empty
+// where the target was opened without following links. An own target is made
+// first.
+func (b *builder) place(m sandbox.Mount) (dir Arg, path string) {
 	r := rel(m.Target)
 	if m.Own {
-		b.parents(r)
+		b.parents(r, m.Direct)
 		if m.IsDir {
-			b.mkdir(r, 0o755)
+			b.mkdir(r, 0o755, m.Direct)
 		} else {
-			b.node(r)
+			b.node(r, m.Direct)
 		}
 	}
-	return b.open(atCWD, r)
+	if m.Direct {
+		return atCWD, r
+	}
+	return res(b.open(atCWD, r)), ""
+}
+
+// put places the detached tree at the target of m.
+func (b *builder) put(tree int, m sandbox.Mount) {
+	dir, path := b.place(m)
+	b.move(res(tree), dir, path)
 }
 
 func attributes(m sandbox.Mount) uint64 {
@@ -203,20 +258,17 @@ func (b *builder) mount(m sandbox.Mount) {
 	case sandbox.Guard:
 		b.guard(m)
 	case sandbox.Tmpfs:
-		b.step(fmt.Sprintf("mount a tmpfs of %d bytes on %s", m.Size, m.Target), m.Target, m.From)
-		t := b.tmpfs(m.Size, m.Inodes, m.Mode, attributes(m))
-		b.move(res(t), res(b.place(m)), "")
+		b.step(m.Target, m.From, "mount a tmpfs of %d bytes on %s", m.Size, m.Target)
+		b.mountTmpfs(m)
 	case sandbox.Mask:
 		b.mask(m)
 	case sandbox.Dir:
-		b.step("make the directory "+m.Target, m.Target, m.From)
-		b.parents(rel(m.Target))
-		b.mkdir(rel(m.Target), m.Mode)
+		b.step(m.Target, m.From, "make the directory %s", m.Target)
+		b.parents(rel(m.Target), m.Direct)
+		b.mkdir(rel(m.Target), m.Mode, m.Direct)
 	case sandbox.Symlink:
-		b.step(fmt.Sprintf("make the link %s to %s", m.Target, m.Source), m.Target, m.From)
-		b.parents(rel(m.Target))
-		b.call(unix.SYS_SYMLINKAT, b.str(m.Source), atCWD, b.str(rel(m.Target)))
-		b.made[rel(m.Target)] = true
+		b.step(m.Target, m.From, "make the link %s to %s", m.Target, m.Source)
+		b.link(m)
 	case sandbox.File:
 		b.file(m)
 	default:
@@ -224,30 +276,84 @@ func (b *builder) mount(m sandbox.Mount) {
 	}
 }
 
+// link makes a symbolic link. In a home that is kept it may be there from an
+// earlier run.
+func (b *builder) link(m sandbox.Mount) {
+	r := rel(m.Target)
+	b.parents(r, m.Direct)
+	var there uint8
+	if !m.Direct {
+		there = uint8(unix.EEXIST)
+	}
+	dir, name := b.in(r, m.Direct)
+	b.op(Op{Nr: unix.SYS_SYMLINKAT, Tolerate: there}, b.str(m.Source), dir, b.str(name))
+	b.made[r] = true
+}
+
+// seal makes a tmpfs and all that was mounted below it read-only. What was
+// sealed before keeps its own attributes too.
+func (b *builder) seal(target string) {
+	b.step(target, "", "make %s read-only with all that is below", target)
+	b.setattr(atCWD, rel(target), unix.AT_RECURSIVE, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, 0)
+}
+
 func (b *builder) bind(m sandbox.Mount) {
-	access := "read-write"
-	if m.ReadOnly {
-		access = "read-only"
+	if m.Sealed {
+		b.step(m.Target, m.From, "bind %s", bindText{&m})
+		_, r := b.place(m)
+		b.call(unix.SYS_MOUNT, b.str(m.Source), b.str(r), c(0), c(unix.MS_BIND|unix.MS_REC), c(0))
+		return
 	}
-	doc := fmt.Sprintf("bind %s %s", m.Source, access)
-	if m.Target != m.Source {
-		doc = fmt.Sprintf("bind %s on %s %s", m.Source, m.Target, access)
+	b.step(m.Source, m.From, "bind %s", bindText{&m})
+	t, held := b.sources[m.Target]
+	switch {
+	case held:
+	case m.System:
+		t = b.call(unix.SYS_OPEN_TREE, atCWD, b.str(m.Source),
+			c(unix.AT_SYMLINK_NOFOLLOW|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))
+	default:
+		t = b.clone(res(b.open(atCWD, m.Source)))
 	}
-	b.step(doc, m.Source, m.From)
-	t := b.clone(res(b.open(atCWD, m.Source)))
 	b.setattr(res(t), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attributes(m), 0)
-	b.step("put it on "+m.Target, m.Target, m.From)
-	b.move(res(t), res(b.place(m)), "")
+	b.step(m.Target, m.From, "put it on %s", m.Target)
+	b.put(t, m)
+}
+
+// bindText prints a bind when a step's sentence is asked for.
+type bindText struct{ *sandbox.Mount }
+
+func (m bindText) String() string {
+	s := m.Source
+	if m.Target != m.Source {
+		s += " on " + m.Target
+	}
+	if m.ReadOnly {
+		return s + " read-only"
+	}
+	return s + " read-write"
+}
+
+func (b *builder) mountTmpfs(m sandbox.Mount) {
+	if !m.Direct {
+		b.put(b.tmpfs(m.Size, m.Inodes, m.Mode, attributes(m)), m)
+		return
+	}
+	_, r := b.place(m)
+	flags := uint64(unix.MS_NOSUID | unix.MS_NODEV)
+	if m.NoExec {
+		flags |= unix.MS_NOEXEC
+	}
+	b.classic("tmpfs", r, flags, fmt.Sprintf("size=%d,nr_inodes=%d,mode=%o", m.Size, m.Inodes, m.Mode))
 }
 
 // guard binds what is at the target onto itself. A mount point can be neither
 // renamed nor removed, and it has attributes of its own.
 func (b *builder) guard(m sandbox.Mount) {
-	doc := "pin " + m.Target + " in its place"
+	doc := "pin %s in its place"
 	if m.ReadOnly {
-		doc = "make " + m.Target + " read-only"
+		doc = "make %s read-only"
 	}
-	b.step(doc, m.Target, m.From)
+	b.step(m.Target, m.From, doc, m.Target)
 	at := b.open(atCWD, rel(m.Target))
 	t := b.clone(res(at))
 	b.setattr(res(t), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attributes(m), 0)
@@ -255,14 +361,14 @@ func (b *builder) guard(m sandbox.Mount) {
 }
 
 func (b *builder) mask(m sandbox.Mount) {
-	b.step("mask "+m.Target, m.Target, m.From)
+	b.step(m.Target, m.From, "mask %s", m.Target)
 	var t int
 	if m.IsDir {
 		t = b.tmpfs(4096, 2, 0o555, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC|unix.MOUNT_ATTR_RDONLY)
 	} else {
 		t = b.cloneNull()
 	}
-	b.move(res(t), res(b.place(m)), "")
+	b.put(t, m)
 }
 
 // cloneNull is a read-only mount of the host's /dev/null, which reads as an
@@ -274,14 +380,15 @@ func (b *builder) cloneNull() int {
 }
 
 // stash is a directory of the new root that exists while files are made whose
-// place is in a host's tree, where only a mount can put them.
+// place is in a host's tree or in a home that is kept, where only a mount puts
+// them for this run alone.
 const stash = ".sbx-stash"
 
 func (b *builder) file(m sandbox.Mount) {
-	b.step(fmt.Sprintf("write %d bytes to %s", len(m.Content), m.Target), m.Target, m.From)
+	b.step(m.Target, m.From, "write %d bytes to %s", len(m.Content), m.Target)
 	r := rel(m.Target)
-	if m.Own {
-		b.parents(r)
+	if m.Own && m.Direct {
+		b.parents(r, true)
 		b.create(r, m)
 		b.made[r] = true
 		if m.ReadOnly {
@@ -292,12 +399,12 @@ func (b *builder) file(m sandbox.Mount) {
 		}
 		return
 	}
-	b.mkdir(stash, 0o700)
+	b.mkdir(stash, 0o700, true)
 	tmp := stash + "/f"
 	b.create(tmp, m)
 	t := b.clone(res(b.open(atCWD, tmp)))
 	b.setattr(res(t), "", unix.AT_EMPTY_PATH, attributes(m), 0)
-	b.move(res(t), res(b.place(m)), "")
+	b.put(t, m)
 	b.call(unix.SYS_UNLINKAT, atCWD, b.str(tmp), c(0))
 	b.call(unix.SYS_UNLINKAT, atCWD, b.str(stash), c(unix.AT_REMOVEDIR))
 	delete(b.made, stash)
@@ -320,31 +427,30 @@ func (b *builder) dev(p *sandbox.Plan) {
 	if !p.Pseudo.Dev {
 		return
 	}
-	b.step("mount a tmpfs of 64 KiB on /dev", "/dev", "root.dev")
+	b.step("/dev", "root.dev", "mount a tmpfs of 64 KiB on /dev")
 	b.mkdirAt(p, "dev")
-	t := b.tmpfs(64<<10, 128, 0o755, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
-	b.move(res(t), res(b.open(atCWD, "dev")), "")
+	b.classic("tmpfs", "dev", unix.MS_NOSUID|unix.MS_NOEXEC, "size=64k,nr_inodes=128,mode=755")
 	for i, d := range p.Pseudo.Devices {
-		b.step("put /dev/"+d+" in place", "/dev/"+d, "root.dev")
-		b.node("dev/" + d)
+		b.step("/dev/"+d, "root.dev", "put /dev/%s in place", d)
+		b.node("dev/"+d, true)
 		b.move(res(b.devs[i]), atCWD, "dev/"+d)
 	}
-	b.step("make the links of /dev", "/dev", "root.dev")
+	b.step("/dev", "root.dev", "make the links of /dev")
 	for _, l := range [...][2]string{
 		{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
 		{"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},
 	} {
 		b.call(unix.SYS_SYMLINKAT, b.str(l[1]), atCWD, b.str("dev/"+l[0]))
 	}
-	b.step("mount own terminals on /dev/pts", "/dev/pts", "root.dev")
-	b.mkdir("dev/pts", 0o755)
+	b.step("/dev/pts", "root.dev", "mount own terminals on /dev/pts")
+	b.mkdir("dev/pts", 0o755, true)
 	opts := "newinstance,ptmxmode=0666,mode=0620"
 	if p.Pseudo.PtyGID >= 0 {
 		opts += fmt.Sprintf(",gid=%d", p.Pseudo.PtyGID)
 	}
 	b.classic("devpts", "dev/pts", unix.MS_NOSUID|unix.MS_NOEXEC, opts)
-	b.step(fmt.Sprintf("mount shared memory of %d bytes on /dev/shm", p.Pseudo.Shm), "/dev/shm", "root.shm")
-	b.mkdir("dev/shm", 0o1777)
+	b.step("/dev/shm", "root.shm", "mount shared memory of %d bytes on /dev/shm", p.Pseudo.Shm)
+	b.mkdir("dev/shm", 0o1777, true)
 	b.classic("tmpfs", "dev/shm", unix.MS_NOSUID|unix.MS_NODEV,
 		fmt.Sprintf("mode=1777,size=%d,nr_inodes=%d", p.Pseudo.Shm, p.Pseudo.Shm/4096+16))
 }
@@ -352,7 +458,7 @@ func (b *builder) dev(p *sandbox.Plan) {
 // mkdirAt makes a directory of the new root; the host's own root has it.
 func (b *builder) mkdirAt(p *sandbox.Plan, rel string) {
 	if !p.Root.InPlace {
-		b.mkdir(rel, 0o755)
+		b.mkdir(rel, 0o755, true)
 	}
 }
 
@@ -373,7 +479,7 @@ func (b *builder) proc(p *sandbox.Plan) {
 		if p.Proc == sandbox.ProcPid {
 			data, doc = "subset=pid", "mount own /proc, processes only"
 		}
-		b.step(doc, "/proc", "root.proc")
+		b.step("/proc", "root.proc", doc)
 		b.mkdirAt(p, "proc")
 		b.classic("proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, data)
 		for _, f := range p.Pseudo.ProcReadOnly {
@@ -384,26 +490,22 @@ func (b *builder) proc(p *sandbox.Plan) {
 		}
 	}
 	if p.Pseudo.Sys {
-		b.step("mount own /sys, read-only", "/sys", "root.sys")
+		b.step("/sys", "root.sys", "mount own /sys, read-only")
 		b.mkdirAt(p, "sys")
 		b.classic("sysfs", "sys", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	}
 }
 
 func (b *builder) procReadOnly(f string) {
-	b.step("make /proc/"+f+" read-only", "/proc/"+f, "")
-	t := b.op(Op{Nr: unix.SYS_OPEN_TREE, Tolerate: unix.ENOENT, Opt: Skip}, atCWD, b.str("proc/"+f),
-		c(unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE|unix.OPEN_TREE_CLOEXEC))
-	b.setattr(res(t), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, 0)
-	b.move(res(t), atCWD, "proc/"+f)
-	b.land(t)
+	b.step("/proc/"+f, "", "make /proc/%s read-only", f)
+	path := b.str("proc/" + f)
+	first := b.op(Op{Nr: unix.SYS_MOUNT, Tolerate: uint8(unix.ENOENT), Opt: Skip}, path, path, c(0), c(unix.MS_BIND), c(0))
+	b.call(unix.SYS_MOUNT, c(0), path, c(0), c(unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC), c(0))
+	b.land(first)
 }
 
-// procMask covers a file of /proc with the null device.
+// procMask covers a file of /proc with the null device, which reads as empty.
 func (b *builder) procMask(f string) {
-	b.step("mask /proc/"+f, "/proc/"+f, "")
-	at := b.op(Op{Nr: unix.SYS_OPENAT, Tolerate: unix.ENOENT, Opt: Skip}, atCWD, b.str("proc/"+f), c(unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW), c(0))
-	t := b.cloneNull()
-	b.move(res(t), res(at), "")
-	b.land(at)
+	b.step("/proc/"+f, "", "mask /proc/%s", f)
+	b.op(Op{Nr: unix.SYS_MOUNT, Tolerate: uint8(unix.ENOENT)}, b.str("/dev/null"), b.str("proc/"+f), c(0), c(unix.MS_BIND), c(0))
 }

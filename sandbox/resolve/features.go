@@ -38,7 +38,7 @@ func (r *resolver) features() {
 	if p.Security.NestedUserNS {
 		add("no_nested_namespaces", "off", "/proc/sys/user", "the profile allows them", "security.nested_userns")
 	} else {
-		add("no_nested_namespaces", "enforced", "/proc/sys/user/max_*_namespaces of the outer namespace", "", "security.nested_userns")
+		add("no_nested_namespaces", "enforced", "/proc/sys/user/max_user_namespaces of the outer namespace", "", "security.nested_userns")
 	}
 	on("environment", true, fmt.Sprintf("allow-list, %d variables", len(p.Process.Env)), "environment.pass")
 	add("terminal", "enforced", "the caller's terminal never gets in; "+terminalText(p), "", "process.tty")

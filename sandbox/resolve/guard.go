@@ -17,6 +17,7 @@ import (
 // nothing is ever made in a tree of the host's.
 func (r *resolver) own() {
 	ms := r.plan.Mounts
+	r.belowLinks()
 	for i := range ms {
 		m := &ms[i]
 		cover := r.covering(path.Dir(m.Target), i)
@@ -24,12 +25,39 @@ func (r *resolver) own() {
 		if cover != nil && cover.Kind == sandbox.Dir { // it lies on what holds it
 			m.Own = cover.Own
 		}
+		m.Direct = r.direct(m, cover)
 		if m.Own {
 			r.ownTarget(m)
 		} else {
 			r.hostTarget(m, cover)
 		}
 	}
+}
+
+// belowLinks refuses what lies below a link that the sandbox itself has: the
+// link is there before it, and while the tree is being built it leads to a
+// place of the host's.
+func (r *resolver) belowLinks() {
+	for _, l := range r.plan.Mounts {
+		if l.Kind != sandbox.Symlink {
+			continue
+		}
+		for _, m := range r.plan.Mounts {
+			if m.Target != l.Target && within(m.Target, l.Target) {
+				r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s lies below %s, which is a link to %s inside", m.Target, l.Target, l.Source), Hint: "name the place that it leads to"})
+			}
+		}
+	}
+}
+
+// direct says that the way to m's target is safe from others: it is made by
+// this run, or it is a top-level name of the host's root, which is root's.
+func (r *resolver) direct(m, cover *sandbox.Mount) bool {
+	if cover == nil {
+		return !r.plan.Root.InPlace || path.Dir(m.Target) == "/"
+	}
+	// A tmpfs is safe, but the way to it may lead through a tree of others.
+	return m.Own && !cover.Private && cover.Direct
 }
 
 // covering is the mount, of the first n, that the path lies on.
@@ -55,7 +83,7 @@ func (r *resolver) hostTarget(m *sandbox.Mount, cover *sandbox.Mount) {
 	src := m.Target // the host's root in place
 	holder := "the host's root"
 	if cover != nil {
-		src, holder = path.Join(cover.Source, strings.TrimPrefix(m.Target, cover.Target)), cover.Target
+		src, holder = hostPath(*cover, m.Target), cover.Target
 		if cover.Kind != sandbox.Bind && cover.Kind != sandbox.Guard {
 			r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s lies below %s, which is masked", m.Target, cover.Target)})
 			return
@@ -112,7 +140,15 @@ func (r *resolver) guards() {
 
 func (r *resolver) guard(p string, pinned map[string]bool) {
 	for _, cover := range r.plan.Mounts {
+		if cover.Kind == sandbox.Bind && !cover.ReadOnly && !cover.Private && within(cover.Source, p) {
+			r.fail(&Error{Key: cover.From, Msg: fmt.Sprintf("%s is sbx's own and can't be given to the command to write", cover.Source), Hint: `leave it out, or set access = "ro"`})
+			continue
+		}
 		if cover.Kind != sandbox.Bind || cover.ReadOnly || !cover.IsDir || !within(p, cover.Source) {
+			continue
+		}
+		if l, ok := r.linkOn(cover.Source, p); ok {
+			r.fail(&Error{Msg: fmt.Sprintf("%s is a symbolic link that the command could replace, and %s rules what it may do", l, p), Hint: "name the place that it leads to"})
 			continue
 		}
 		e, err := r.facts.Files.Resolve(p, "")
@@ -133,14 +169,30 @@ func (r *resolver) guard(p string, pinned map[string]bool) {
 		for _, dir := range between(cover.Target, inside) {
 			if !pinned[dir] {
 				pinned[dir] = true
-				r.add(sandbox.Mount{Kind: sandbox.Guard, Target: dir, IsDir: true, Why: "so that it can't be renamed away"})
+				r.add(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(cover, dir), IsDir: true, Why: "so that it can't be renamed away"})
 			}
 		}
 		if !pinned[inside] {
 			pinned[inside] = true
-			r.add(sandbox.Mount{Kind: sandbox.Guard, Target: inside, IsDir: e.IsDir, ReadOnly: true, Why: "sbx's own"})
+			r.add(sandbox.Mount{Kind: sandbox.Guard, Target: inside, Source: e.Path, IsDir: e.IsDir, ReadOnly: true, Why: "sbx's own"})
 		}
 	}
+}
+
+// linkOn is the first symbolic link on the way from top to p. A link can't be
+// made a mount point, so what is behind it can't be kept in place.
+func (r *resolver) linkOn(top, p string) (link string, ok bool) {
+	for _, at := range append(between(top, p), p) {
+		if e, err := r.facts.Files.Lstat(at); err == nil && e.Type() == unix.S_IFLNK {
+			return at, true
+		}
+	}
+	return "", false
+}
+
+// hostPath is where a path inside, which lies on the bind, is on the host.
+func hostPath(bind sandbox.Mount, inside string) string {
+	return path.Join(bind.Source, strings.TrimPrefix(inside, bind.Target))
 }
 
 // between lists the directories strictly between top and p, the upper first.

@@ -91,13 +91,17 @@ func extents(list []profiles.IDMap) userns.Map {
 	return m
 }
 
-func (r *resolver) namespaces() {
-	n := &r.prof.Namespaces
-	r.plan.Namespaces = sandbox.Namespaces{
+func namespaces(p *profiles.Profile) sandbox.Namespaces {
+	n := &p.Namespaces
+	return sandbox.Namespaces{
 		IPC: n.IPC == "private", UTS: n.UTS == "private", Cgroup: n.Cgroup == "private",
 		Time: n.Time == "private", Monotonic: n.TimeMonotonic, Boottime: n.TimeBoottime,
-		Net: r.prof.Network.Mode == "none",
+		Net: p.Network.Mode == "none",
 	}
+}
+
+func (r *resolver) namespaces() {
+	r.plan.Namespaces = namespaces(r.prof)
 	r.plan.Network = sandbox.NetMode(r.prof.Network.Mode)
 	r.plan.Hostname = r.prof.Process.Hostname
 	if r.plan.Hostname == "" {

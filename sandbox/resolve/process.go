@@ -21,7 +21,7 @@ func (r *resolver) environment() {
 	e := &r.prof.Environment
 	for _, kv := range r.facts.Environ {
 		name, value, ok := strings.Cut(kv, "=")
-		if ok && name != "" && matches(e.Pass, name) && !matches(e.Unset, name) {
+		if ok && name != "" && r.passes(name) {
 			env[name] = value
 		}
 	}
@@ -59,6 +59,17 @@ func (r *resolver) environment() {
 	}
 	slices.Sort(p.Env)
 	p.Lookup = strings.Split(env["PATH"], ":")
+}
+
+// passes says whether the caller's variable is taken over. Unset is stronger
+// than pass, but a name written out in pass is stronger than a pattern in
+// unset: whoever writes OPENAI_API_KEY means it, whatever *_KEY says.
+func (r *resolver) passes(name string) bool {
+	e := &r.prof.Environment
+	if slices.Contains(e.Unset, name) {
+		return false
+	}
+	return slices.Contains(e.Pass, name) || matches(e.Pass, name) && !matches(e.Unset, name)
 }
 
 // insidePath keeps the absolute entries: a relative one would be looked up in
@@ -175,17 +186,21 @@ func (r *resolver) limits() {
 			continue
 		}
 		v := uint64(x.value)
+		if hard := r.facts.Hard[x.resource]; v > hard {
+			r.note("info", "", x.key, "%s is lowered to the caller's own limit of %d", x.key, hard)
+			v = hard
+		}
 		r.plan.Limits = append(r.plan.Limits, sandbox.Limit{Name: x.name, Resource: x.resource, Soft: v, Hard: v, From: x.key})
 	}
+	if r.prof.Limits.OpenFiles == 0 && r.facts.Nofile != [2]uint64{} {
+		// Go raised sbx's own; the command is to have what the caller had.
+		r.plan.Limits = append(r.plan.Limits, sandbox.Limit{Name: "nofile", Resource: unix.RLIMIT_NOFILE, Soft: r.facts.Nofile[0], Hard: r.facts.Nofile[1]})
+	}
 	if !r.prof.Security.NestedUserNS {
-		// One more user namespace is the inner one; it is made after this is set.
+		// The one user namespace is the inner one, made after this is set. Any
+		// other kind takes a capability over a user namespace of the command's
+		// own, and so that kind first.
 		r.plan.UCounts = append(r.plan.UCounts, sandbox.UCount{Name: "max_user_namespaces", Value: 1, From: "security.nested_userns"})
-		for _, n := range []string{"mnt", "pid", "ipc", "net", "uts", "cgroup", "time"} {
-			if n == "time" && r.plan.Namespaces.Time {
-				continue
-			}
-			r.plan.UCounts = append(r.plan.UCounts, sandbox.UCount{Name: "max_" + n + "_namespaces", Value: 0, From: "security.nested_userns"})
-		}
 	}
 	for _, x := range []struct {
 		key, name string

@@ -71,6 +71,17 @@ func Plan(in Input) (*sandbox.Plan, error) {
 	return r.plan, nil
 }
 
+// Shape is the part of the Plan that can be told from the profile and the
+// standard descriptors alone; Plan comes to the same.
+func Shape(p *profiles.Profile, stdio [3]host.Stdio) sandbox.Shape {
+	s := sandbox.Shape{Namespaces: namespaces(p), Range: p.User.Map == "range" || p.User.Map == "explicit"}
+	for fd, d := range stdio {
+		s.Terminal[fd] = p.Process.TTY == "always" || p.Process.TTY == "auto" && d.Terminal
+		s.Pipe[fd] = !s.Terminal[fd] && d.Terminal
+	}
+	return s
+}
+
 type resolver struct {
 	Input
 	prof  *profiles.Profile
@@ -100,23 +111,19 @@ func (r *resolver) caller() {
 		r.fail(&Error{Msg: "the current directory no longer exists", Hint: "change to a directory that does"})
 	}
 	for fd, s := range r.facts.Stdio {
-		if s.Directory {
+		switch {
+		case s.Directory:
 			r.fail(&Error{Msg: fmt.Sprintf("descriptor %d is a directory, which would let the command out of the sandbox", fd), Hint: "redirect it to a file or to /dev/null"})
+		case s.Path:
+			r.fail(&Error{Msg: fmt.Sprintf("descriptor %d was opened with O_PATH, by which the command could open what it names anew", fd), Hint: "redirect it to a file or to /dev/null"})
 		}
 	}
 }
 
 // stdio decides which standard streams the sandbox's own terminal replaces.
 func (r *resolver) stdio() {
-	p := &r.plan.Process
-	for fd, s := range r.facts.Stdio {
-		switch {
-		case r.prof.Process.TTY == "always", r.prof.Process.TTY == "auto" && s.Terminal:
-			p.Terminal[fd] = true
-		case s.Terminal:
-			p.Pipe[fd] = true
-		}
-	}
+	p, s := &r.plan.Process, Shape(r.prof, r.facts.Stdio)
+	p.Terminal, p.Pipe = s.Terminal, s.Pipe
 	if p.Terminal != [3]bool{} && !r.plan.Pseudo.Dev {
 		r.fail(&Error{Key: "process.tty", Msg: "a terminal needs /dev", Hint: `set root.dev = "minimal" or process.tty = "never"`})
 	}

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -32,6 +33,9 @@ var minimalEtc = []string{
 // the sandbox fills itself.
 var imageSkip = map[string]bool{"dev": true, "proc": true, "sys": true, "run": true, "tmp": true, "home": true, "lost+found": true, "boot": true}
 
+// varTmp leads to /tmp, unless what is granted lies in it.
+const varTmp = "/var/tmp"
+
 const rootSize, rootInodes = 1 << 20, 4096
 
 func (r *resolver) add(m sandbox.Mount) { r.plan.Mounts = append(r.plan.Mounts, m) }
@@ -49,7 +53,7 @@ func (r *resolver) root() {
 			r.rootEntry("/", d, true)
 		}
 		r.etc()
-		r.add(sandbox.Mount{Kind: sandbox.Symlink, Target: "/var/tmp", Source: "/tmp", Why: "one place for temporary files"})
+		r.add(sandbox.Mount{Kind: sandbox.Symlink, Target: varTmp, Source: "/tmp", Why: "one place for temporary files"})
 	case rt.Source != "empty":
 		r.imageRoot(rt.Source)
 	}
@@ -84,8 +88,11 @@ func (r *resolver) pseudo() {
 	if rt.Proc == "new" {
 		// What an unprivileged reader learns too much from, and what root of the
 		// host could write: the kernel guards those by uid, not by capability.
-		ps.ProcMasked = []string{"kcore", "keys", "key-users", "timer_list", "sched_debug"}
-		ps.ProcReadOnly = []string{"sys", "sysrq-trigger", "irq", "bus", "fs"}
+		ps.ProcMasked, ps.ProcReadOnly = []string{"keys", "key-users"}, []string{"sys"}
+		if r.facts.UID == 0 {
+			ps.ProcMasked = append(ps.ProcMasked, "kcore", "timer_list", "sched_debug")
+			ps.ProcReadOnly = append(ps.ProcReadOnly, "sysrq-trigger", "irq", "bus", "fs")
+		}
 	}
 	if rt.Sys == "ro" {
 		if r.plan.Namespaces.Net {
@@ -114,8 +121,15 @@ func (r *resolver) rootEntry(dir, name string, readOnly bool) {
 		r.links[target] = path.Join("/", text)
 		r.add(sandbox.Mount{Kind: sandbox.Symlink, Target: target, Source: text, From: "root.source"})
 	case unix.S_IFDIR, unix.S_IFREG:
-		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: target, Source: src, IsDir: e.IsDir, ReadOnly: readOnly, From: "root.source", Why: "system files"})
+		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: target, Source: src, IsDir: e.IsDir, ReadOnly: readOnly, System: dir == "/" && rootsOwn(e), From: "root.source", Why: "system files"})
 	}
+}
+
+// rootsOwn says that nobody but root can put something else in e's place, as
+// far as e itself shows; its parent is / or /etc.
+func rootsOwn(e host.Entry) bool {
+	const overflow = 65534 // root of the host, seen from a user namespace
+	return (e.UID == 0 || e.UID == overflow) && e.Mode&0o022 == 0
 }
 
 func (r *resolver) imageRoot(dir string) {
@@ -144,14 +158,14 @@ func (r *resolver) etc() {
 		r.rootEntry("/", "etc", true)
 		r.resolvConf()
 		if !r.facts.Known {
-			r.accountFiles(false)
+			r.accountFiles()
 		}
 	case "minimal":
-		r.add(sandbox.Mount{Kind: sandbox.Dir, Target: "/etc", IsDir: true, Mode: 0o755, From: "root.etc"})
+		r.add(sandbox.Mount{Kind: sandbox.Tmpfs, Target: "/etc", IsDir: true, ReadOnly: true, Mode: 0o755, Size: 1 << 20, Inodes: 256, From: "root.etc"})
 		for _, n := range minimalEtc {
 			r.etcEntry(n)
 		}
-		r.accountFiles(true)
+		r.accountFiles()
 		r.add(sandbox.Mount{Kind: sandbox.File, Target: "/etc/hosts", Mode: 0o444, From: "root.etc",
 			Content: "127.0.0.1 localhost " + r.plan.Hostname + "\n::1 localhost\n"})
 	}
@@ -159,12 +173,20 @@ func (r *resolver) etc() {
 
 // etcEntry shows one name of /etc, its link followed.
 func (r *resolver) etcEntry(name string) {
-	e, err := r.facts.Files.Resolve("/etc/"+name, "")
+	src := "/etc/" + name
+	e, err := r.facts.Files.Lstat(src)
+	if err == nil && e.Type() == unix.S_IFLNK {
+		e, err = r.facts.Files.Resolve(src, "")
+		if err == nil && within(e.Path, "/usr") { // which is there inside as well
+			r.add(sandbox.Mount{Kind: sandbox.Symlink, Target: src, Source: e.Path, From: "root.etc"})
+			return
+		}
+	}
 	if err != nil {
-		return
+		return // a system without it
 	}
 	if t := e.Type(); t == unix.S_IFDIR || t == unix.S_IFREG {
-		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: "/etc/" + name, Source: e.Path, IsDir: e.IsDir, ReadOnly: true, From: "root.etc"})
+		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: src, Source: e.Path, IsDir: e.IsDir, ReadOnly: true, System: e.Path == src && rootsOwn(e), Sealed: e.Path == src && rootsOwn(e), From: "root.etc"})
 	}
 }
 
@@ -181,7 +203,7 @@ func (r *resolver) resolvConf() {
 }
 
 // accountFiles writes the names of the ids that exist inside.
-func (r *resolver) accountFiles(own bool) {
+func (r *resolver) accountFiles() {
 	f, ids := r.facts, &r.plan.IDs
 	passwd, group := "", ""
 	if ids.UID != 0 {
@@ -194,7 +216,7 @@ func (r *resolver) accountFiles(own bool) {
 	passwd += "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
 	group += "tty:x:5:\nnogroup:x:65534:\n"
 	for _, file := range []struct{ name, text string }{{"/etc/passwd", passwd}, {"/etc/group", group}} {
-		r.add(sandbox.Mount{Kind: sandbox.File, Target: file.name, Mode: 0o444, Content: file.text, ReadOnly: !own, From: "root.etc", Why: "names of the ids inside"})
+		r.add(sandbox.Mount{Kind: sandbox.File, Target: file.name, Mode: 0o444, Content: file.text, ReadOnly: r.prof.Root.Etc == "host", From: "root.etc", Why: "names of the ids inside"})
 	}
 }
 
@@ -245,6 +267,9 @@ func (r *resolver) hide(p, key string) {
 		e, err := r.facts.Files.Lstat(match)
 		if err != nil || e.Type() == unix.S_IFLNK {
 			continue // what a link leads to has to be hidden where it is
+		}
+		if !e.IsDir && e.Links > 1 {
+			r.note("warning", "mounts", key, "%s is hidden, but the file has %d names: it can be read by another of them that is granted", match, e.Links)
 		}
 		r.add(sandbox.Mount{Kind: sandbox.Mask, Target: match, IsDir: e.IsDir, From: key})
 	}
@@ -390,11 +415,28 @@ func (r *resolver) order() {
 			r.note("info", "workspace", ms[last[m.Target]].From, "the workspace %s is replaced by a mount of the same target", m.Target)
 		}
 	}
+	kept = slices.DeleteFunc(kept, func(m sandbox.Mount) bool {
+		return m.Kind == sandbox.Symlink && m.Target == varTmp && m.From == "" && slices.ContainsFunc(kept, func(k sandbox.Mount) bool {
+			return k.Target != varTmp && within(k.Target, varTmp)
+		})
+	})
 	slices.SortStableFunc(kept, func(a, b sandbox.Mount) int { return comparePaths(a.Target, b.Target) })
 	r.plan.Mounts = kept
 }
 
 // comparePaths orders a parent before its children and keeps a tree together.
 func comparePaths(a, b string) int {
-	return strings.Compare(strings.ReplaceAll(a, "/", "\x00"), strings.ReplaceAll(b, "/", "\x00"))
+	for i := range min(len(a), len(b)) {
+		if a[i] == b[i] {
+			continue
+		}
+		if a[i] == '/' { // stands before every other byte
+			return -1
+		}
+		if b[i] == '/' {
+			return 1
+		}
+		return cmp.Compare(a[i], b[i])
+	}
+	return cmp.Compare(len(a), len(b))
 }

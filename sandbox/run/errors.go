@@ -19,7 +19,7 @@ type StepError struct {
 }
 
 func (e *StepError) Error() string {
-	s := fmt.Sprintf("%s: %s", e.Step.Doc, e.Errno)
+	s := fmt.Sprintf("%s: %s", e.Step.Doc(), e.Errno)
 	if h := e.Hint(); h != "" {
 		s += "; " + h
 	}

@@ -18,7 +18,7 @@ type guard struct {
 }
 
 func newGuard(tty int, mode *unix.Termios) (*guard, error) {
-	prog, err := program.TerminalGuard(tty, mode)
+	prog, err := program.TerminalGuard(tty, child.TermiosBytes(mode))
 	if err != nil {
 		return nil, err
 	}
@@ -29,16 +29,13 @@ func newGuard(tty int, mode *unix.Termios) (*guard, error) {
 	defer unix.Close(p[0])
 	var slots program.Slots
 	slots[program.SlotSync], slots[program.SlotSyncWrite] = uint64(p[0]), uint64(p[1])
-	block, err := prog.Encode(slots)
+	c, err := child.Start(prog, slots)
 	if err != nil {
-		return nil, err
-	}
-	g := &guard{pipe: p[1]}
-	if g.pid, g.pidfd, err = child.Start(0, block); err != nil {
 		unix.Close(p[1])
 		return nil, fmt.Errorf("guarding the terminal's mode: %w", err)
 	}
-	return g, nil
+	c.Forget()
+	return &guard{pid: c.PID, pidfd: c.PidFD, pipe: p[1]}, nil
 }
 
 func (g *guard) stop() {

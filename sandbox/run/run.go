@@ -7,10 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
-	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -31,22 +28,77 @@ type Status struct {
 // Run builds the sandbox of p, runs its command and returns when nothing of
 // the sandbox exists any more. The errors are *StepError where a step failed,
 // and nothing of the command ran then.
-//
-// The calling goroutine is locked to its thread for the rest of its life: the
-// sandbox dies with that thread (PR_SET_PDEATHSIG(2const)).
 func Run(p *sandbox.Plan) (Status, error) {
-	prog, err := program.Compile(p)
+	s, err := Begin(p.Shape())
 	if err != nil {
 		return Status{}, err
 	}
-	for _, dir := range p.Create {
-		if err := makePrivateDir(dir); err != nil {
-			return Status{}, err
+	return s.Run(p)
+}
+
+// Start is a sandbox whose namespaces are being made.
+type Start struct {
+	shape sandbox.Shape
+	ends  ends
+	pipe  *relay
+	child *child.Child
+}
+
+// Begin lets the kernel make the namespaces of a sandbox, which takes it as
+// long as the rest of the Plan takes to be decided. The child waits for its
+// program. Either Run or Abort must follow.
+//
+// The sandbox dies with the thread that made it (PR_SET_PDEATHSIG(2const)),
+// which is as good as the process: Go ends a thread only when a goroutine that
+// is locked to it returns, and the one here is not locked.
+func Begin(shape sandbox.Shape) (*Start, error) {
+	st := &Start{shape: shape}
+	err := st.open()
+	if err == nil {
+		if st.child, err = child.Start(program.Prelude(shape.Namespaces), st.ends.slots); err != nil {
+			err = cloneError(err)
 		}
 	}
-	s := &sandboxed{plan: p, prog: prog}
-	defer s.ends.close()
-	if err := s.start(); err != nil {
+	if err != nil {
+		st.ends.close()
+		return nil, err
+	}
+	closeAll(st.ends.child)
+	st.ends.child = nil
+	return st, nil
+}
+
+// Abort ends a sandbox that is not wanted after all.
+func (st *Start) Abort() {
+	st.sandboxed().kill()
+	unix.Close(st.child.PidFD)
+	st.ends.close()
+}
+
+func (st *Start) sandboxed() *sandboxed {
+	return &sandboxed{pid: st.child.PID, fd: st.child.PidFD, ends: &st.ends, pipe: st.pipe}
+}
+
+// Run builds the sandbox of p; see the function Run.
+func (st *Start) Run(p *sandbox.Plan) (Status, error) {
+	if p.Shape() != st.shape {
+		st.Abort()
+		return Status{}, errors.New("BUG: the plan's shape is not the one the sandbox was begun with")
+	}
+	prog, err := program.Compile(p)
+	for i := 0; err == nil && i < len(p.Create); i++ {
+		err = makePrivateDir(p.Create[i])
+	}
+	if err != nil {
+		st.Abort()
+		return Status{}, err
+	}
+	defer st.ends.close()
+	s := st.sandboxed()
+	defer unix.Close(s.fd)
+	s.plan, s.prog, s.watch.s = p, prog, s
+	if err := s.start(st.child); err != nil {
+		s.kill()
 		return Status{}, err
 	}
 	return s.wait()
@@ -56,12 +108,12 @@ func Run(p *sandbox.Plan) (Status, error) {
 type sandboxed struct {
 	plan *sandbox.Plan
 	prog *program.Program
-	ends ends
+	ends *ends
 	pid  int
-	fd   int                      // its pidfd
-	term atomic.Pointer[terminal] // once it relays
+	fd   int       // its pidfd
+	term *terminal // once it relays
 	pipe *relay
-	sigs *signals
+	watch
 }
 
 // ends are the descriptors a sandbox is started with: ours and the child's.
@@ -70,7 +122,7 @@ type ends struct {
 	child []int // closed once the child has its copies
 	ours  []int
 	// Ours by name.
-	status, report, sync, terminal int
+	status, report, program, sync, terminal int
 }
 
 func (e *ends) close() {
@@ -100,8 +152,21 @@ func (e *ends) pair(socket bool) (ours, childs int, err error) {
 	return p[0], p[1], nil
 }
 
-func (s *sandboxed) openEnds() error {
-	e := &s.ends
+// inward makes a pipe of which the child gets the reading end, and has its own
+// copy of the writing end to close.
+func (e *ends) inward(slot int) (ours int, err error) {
+	r, w, err := e.pair(false)
+	if err != nil {
+		return -1, err
+	}
+	e.slots[slot], e.slots[slot+1] = uint64(r), uint64(w)
+	e.ours[len(e.ours)-1], e.child[len(e.child)-1] = w, r
+	return w, nil
+}
+
+// open makes all channels that a sandbox of the shape needs.
+func (st *Start) open() error {
+	e := &st.ends
 	var w int
 	var err error
 	if e.status, w, err = e.pair(false); err != nil {
@@ -112,75 +177,49 @@ func (s *sandboxed) openEnds() error {
 		return err
 	}
 	e.slots[program.SlotReport] = uint64(w)
-	if s.plan.IDs.Mode == "range" {
-		// Here the child reads: the ends change sides.
+	if e.program, err = e.inward(program.SlotGo); err != nil {
+		return err
+	}
+	if st.shape.Range {
+		if e.sync, err = e.inward(program.SlotSync); err != nil {
+			return err
+		}
+		// Both ends of this one are the child's.
 		r, w, err := e.pair(false)
 		if err != nil {
 			return err
 		}
-		e.slots[program.SlotSync], e.slots[program.SlotSyncWrite], e.sync = uint64(r), uint64(w), w
-		e.ours[len(e.ours)-1], e.child[len(e.child)-1] = w, r
-		var m [2]int
-		if err := unix.Pipe2(m[:], unix.O_CLOEXEC); err != nil {
-			return fmt.Errorf("opening the channels to the sandbox: %w", err)
-		}
-		e.slots[program.SlotMapRead], e.slots[program.SlotMapWrite] = uint64(m[0]), uint64(m[1])
-		e.child = append(e.child, m[0], m[1])
+		e.slots[program.SlotMapRead], e.slots[program.SlotMapWrite] = uint64(r), uint64(w)
+		e.ours, e.child = e.ours[:len(e.ours)-1], append(e.child, r)
 	}
-	if s.plan.Process.Terminal != [3]bool{} {
+	if st.shape.Terminal != [3]bool{} {
 		if e.terminal, w, err = e.pair(true); err != nil {
 			return err
 		}
 		e.slots[program.SlotTerminal] = uint64(w)
 	}
-	if s.plan.Process.Pipe != [3]bool{} {
-		if s.pipe, err = newRelay(s.plan.Process.Pipe, e); err != nil {
+	if st.shape.Pipe != [3]bool{} {
+		if st.pipe, err = newRelay(st.shape.Pipe, e); err != nil {
 			return err
 		}
 	}
-	e.slots[program.SlotArgs], e.slots[program.SlotArgsLen] = argumentArea()
 	return nil
 }
 
-// argumentArea is where the kernel put this process's arguments: one stretch
-// on the stack, which init wipes from its copy. The environment behind it is
-// wiped as well, as far as it is known to follow.
-func argumentArea() (start, length uint64) {
-	if len(os.Args) == 0 {
-		return 0, 0
-	}
-	last := os.Args[len(os.Args)-1]
-	from := uintptr(unsafe.Pointer(unsafe.StringData(os.Args[0])))
-	to := uintptr(unsafe.Pointer(unsafe.StringData(last))) + uintptr(len(last))
-	if len(os.Args[0]) == 0 || len(last) == 0 || to <= from || to-from > 1<<21 {
-		return 0, 0
-	}
-	return uint64(from), uint64(to - from)
-}
-
-func (s *sandboxed) start() error {
-	if err := s.openEnds(); err != nil {
+// start gives the child its program and helps it along until the command runs.
+func (s *sandboxed) start(c *child.Child) error {
+	var err error
+	if s.signals, err = signalPipe(); err != nil {
 		return err
 	}
-	block, err := s.prog.Encode(s.ends.slots)
-	if err != nil {
+	if err := c.Extend(s.prog, s.ends.slots); err != nil {
 		return err
 	}
-	runtime.LockOSThread()
-	s.pid, s.fd, err = child.Start(s.prog.CloneFlags, block)
-	if err != nil {
-		return cloneError(err)
+	if _, err := unix.Write(s.ends.program, []byte{1}); err != nil {
+		return fmt.Errorf("starting the program of the sandbox: %w", err)
 	}
-	s.ends.ours = append(s.ends.ours, s.fd)
-	closeAll(s.ends.child)
-	s.ends.child = nil
-	s.sigs = catchSignals(s)
-	if err := s.assist(); err != nil {
-		s.sigs.stop()
-		s.kill()
-		return err
-	}
-	return nil
+	defer c.Forget()
+	return s.assist()
 }
 
 // assist does what the child waits for from outside, then learns whether the
@@ -196,19 +235,23 @@ func (s *sandboxed) assist() error {
 			return fmt.Errorf("%w; see sbx doctor, or set user.map = \"single\"", helped)
 		}
 	}
+	var term *terminal
 	if s.plan.Process.Terminal != [3]bool{} {
-		term := receiveTerminal(s.ends.terminal, s.plan.Process.Terminal)
-		if err := s.readReport(); err != nil {
+		if err := s.until(s.ends.terminal); err != nil {
 			return err
 		}
-		if term == nil {
-			return errors.New("BUG: the sandbox started without handing out its terminal")
-		}
-		s.term.Store(term)
-		return term.open()
+		term = receiveTerminal(s.ends.terminal, s.plan.Process.Terminal)
 	}
 	if err := s.readReport(); err != nil {
 		return err
+	}
+	s.running = true
+	if s.plan.Process.Terminal != [3]bool{} {
+		if term == nil {
+			return errors.New("BUG: the sandbox started without handing out its terminal")
+		}
+		s.term = term
+		return term.open()
 	}
 	if s.pipe != nil {
 		s.pipe.open()
@@ -219,6 +262,9 @@ func (s *sandboxed) assist() error {
 // readReport waits until the child has executed the command, which closes the
 // pipe, or says which operation failed.
 func (s *sandboxed) readReport() error {
+	if err := s.until(s.ends.report); err != nil {
+		return err
+	}
 	var b [child.ReportSize]byte
 	n, err := readFull(s.ends.report, b[:])
 	if err != nil {
@@ -274,8 +320,11 @@ func (s *sandboxed) reap() unix.WaitStatus {
 
 func (s *sandboxed) wait() (Status, error) {
 	if t := s.plan.Process.Timeout; t > 0 {
-		timer := time.AfterFunc(t, s.sigs.timeout)
-		defer timer.Stop()
+		s.due = time.Now().Add(t)
+	}
+	if err := s.until(s.ends.status); err != nil {
+		s.kill()
+		return Status{}, err
 	}
 	var b [4]byte
 	n, err := readFull(s.ends.status, b[:])
@@ -284,20 +333,19 @@ func (s *sandboxed) wait() (Status, error) {
 		return Status{}, fmt.Errorf("reading the command's exit status: %w", err)
 	}
 	init := s.reap()
-	if t := s.term.Load(); t != nil {
-		t.close()
+	if s.term != nil {
+		s.term.close()
 	}
 	if s.pipe != nil {
 		s.pipe.close()
 	}
-	timedOut := s.sigs.stop()
 	var st Status
 	if n == 4 {
 		st.Code = exitCode(unix.WaitStatus(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24))
 	} else {
 		st.Code, st.InitKilled = 128+int(init.Signal()), init.Signal()
 	}
-	if timedOut {
+	if s.expired {
 		st.Code, st.TimedOut = 124, true
 	}
 	return st, nil

@@ -17,8 +17,7 @@ type terminal struct {
 	out    int    // where output goes, -1 for nowhere
 	guard  *guard // restores the mode should this process be killed
 
-	mu    sync.Mutex
-	saved *unix.Termios
+	saved *unix.Termios // the caller's mode, once it was changed
 	idle  chan struct{} // closed when all output was passed on
 }
 
@@ -77,9 +76,7 @@ func (t *terminal) open() error {
 		_ = unix.IoctlSetTermios(t.master, unix.TCSETS, saved)
 		t.resize()
 		if t.in {
-			t.mu.Lock()
 			t.saved = saved
-			t.mu.Unlock()
 			if t.guard, err = newGuard(t.host, saved); err != nil {
 				return err
 			}
@@ -107,8 +104,6 @@ func (t *terminal) resize() {
 // cfmakeraw(3) does, but leaves output processing as it is where input is not
 // relayed.
 func (t *terminal) raw() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.saved == nil {
 		return
 	}
@@ -123,8 +118,6 @@ func (t *terminal) raw() {
 
 // restore gives the caller's terminal its own mode back.
 func (t *terminal) restore() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.saved != nil {
 		_ = unix.IoctlSetTermios(t.host, unix.TCSETSW, t.saved)
 	}

@@ -49,13 +49,17 @@ var rules = []struct {
 	},
 	{
 		pkg: "sandbox/host",
-		may: []string{"userns", sys},
+		may: []string{"userns", "sandbox/host/internal/...", sys},
 		why: "the only prober, and it knows neither profiles nor plans: facts do not depend on what is wanted",
 	},
 	{
+		pkg: "sandbox/host/internal/...",
+		why: "firstlimit must import nothing to be initialised first",
+	},
+	{
 		pkg: "sandbox/resolve",
-		may: []string{"profiles", "sandbox/host", "sandbox", "userns"},
-		why: "deciding is pure: (Profile, Facts) -> Plan; without x/sys it can't act",
+		may: []string{"profiles", "sandbox/host", "sandbox", "userns", sys},
+		why: "deciding is pure: (Profile, Facts) -> Plan; of x/sys it takes numbers only",
 	},
 	{
 		pkg: "sandbox/program",

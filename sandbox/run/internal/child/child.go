@@ -9,7 +9,7 @@ package child
 
 import (
 	"fmt"
-	"runtime"
+	"os"
 	"syscall"
 	"unsafe"
 
@@ -18,38 +18,109 @@ import (
 	"github.com/sbx-sandbox/sbx/sandbox/program"
 )
 
-// CloneArgs is the kernel's struct clone_args up to Linux 5.7, see clone(2).
-type CloneArgs struct {
+// cloneArgs is the kernel's struct clone_args up to Linux 5.7, see clone(2).
+type cloneArgs struct {
 	Flags, PidFD, ChildTID, ParentTID, ExitSignal, Stack, StackSize, TLS, SetTID, SetTIDSize, Cgroup uint64
 }
 
-//go:noescape
-func start(args *CloneArgs, size uintptr, block *byte) (pid uintptr)
-
-// Start makes the child by clone3(2) (Linux 5.3) with the given flags and
-// returns its pid and a descriptor for it. The error is clone3's own errno:
-// see clone(2), ERRORS.
+// start is clone3(2), with all signals blocked in the child, which runs the
+// block. It returns a pid or a negative errno.
 //
-// The caller's thread becomes the child's parent for PR_SET_PDEATHSIG
-// (PR_SET_PDEATHSIG(2const)): it must be locked to its goroutine and live as
-// long as the child does.
-func Start(flags uint64, block []byte) (pid, pidfd int, err error) {
-	// The kernel writes the descriptor into the block, which lies on the heap
-	// and so stays where it is.
+//go:noescape
+func start(args *cloneArgs, size uintptr, block *byte) (pid uintptr)
+
+// code is the address of the interpreter.
+func code() uintptr
+
+// codeSize is more than the interpreter's size in bytes.
+const codeSize = 2048
+
+// blockSize is what is set aside for a block: only pages that are used take
+// memory.
+const blockSize = 4 << 20
+
+// Child is a started child.
+type Child struct {
+	PID   int
+	PidFD int // close-on-exec, the caller's to close
+	block []byte
+}
+
+// Start makes a child by clone3(2) (Linux 5.3) that runs prog. The error is
+// clone3's own errno: see clone(2), ERRORS.
+//
+// The calling thread becomes the child's parent for PR_SET_PDEATHSIG
+// (PR_SET_PDEATHSIG(2const)). The caller's memory is marked not to be copied to
+// children: none but those started here or by execve(2) may be made afterwards.
+func Start(prog *program.Program, slots program.Slots) (*Child, error) {
+	// Shared, so that the child's writes copy no pages and the rest of a program
+	// can follow.
+	block, err := unix.Mmap(-1, 0, blockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("getting memory for the child: %w", err)
+	}
+	if err := encode(prog, block, slots); err != nil {
+		return nil, err
+	}
+	keepOnly(uintptr(unsafe.Pointer(&block[0])), blockSize, uintptr(os.Getpagesize()))
+	// The kernel writes the descriptor into the block.
 	fd := (*int32)(unsafe.Pointer(&block[program.HeadStatus]))
-	args := &CloneArgs{
-		Flags:      flags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
+	args := &cloneArgs{
+		Flags:      prog.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
 		PidFD:      uint64(uintptr(unsafe.Pointer(fd))),
 		ExitSignal: uint64(unix.SIGCHLD),
 	}
 	syscall.ForkLock.Lock() // no descriptor without close-on-exec is being made
 	r := start(args, unsafe.Sizeof(*args), &block[0])
 	syscall.ForkLock.Unlock()
-	runtime.KeepAlive(block)
 	if r > ^uintptr(4095) {
-		return 0, -1, unix.Errno(-r)
+		_ = unix.Munmap(block)
+		return nil, unix.Errno(-r)
 	}
-	return int(r), int(*fd), nil
+	return &Child{PID: int(r), PidFD: int(*fd), block: block}, nil
+}
+
+// Extend puts prog, which begins with the program the child was started with,
+// in that one's place.
+//
+// Precondition: the child waits in an operation of that beginning, and goes on
+// only when it is told to.
+func (c *Child) Extend(prog *program.Program, slots program.Slots) error {
+	return encode(prog, c.block, slots)
+}
+
+// Forget lets go of the block on this side.
+func (c *Child) Forget() {
+	if c.block != nil {
+		_ = unix.Munmap(c.block)
+		c.block = nil
+	}
+}
+
+func encode(prog *program.Program, block []byte, slots program.Slots) error {
+	if n := prog.Size(); n > len(block) {
+		return fmt.Errorf("the steps of this sandbox take %d bytes, more than %d; it has too many mounts, masks or variables", n, len(block))
+	}
+	return prog.Encode(block, slots)
+}
+
+// userSpace is where user space ends, but for the last page, with the usual
+// 47 (amd64) or 48 (arm64) bits of address.
+const userSpace = 1<<addressBits - 4096
+
+// keepOnly marks all memory but the pages of the interpreter and of the block
+// as not to be copied to children (madvise(2), MADV_DONTFORK). The child then
+// has nothing of what this process knows, and neither side copies pages that
+// the other writes. Holes in the ranges give ENOMEM after all else was marked;
+// without the mark the child works as well, only with more memory.
+func keepOnly(block, size, page uintptr) {
+	low, high := code()&^(page-1), (code()+codeSize+page-1)&^(page-1)
+	const first = 0x10000 // vm.mmap_min_addr
+	for _, s := range [][2]uintptr{{first, low}, {high, block}, {block + size, userSpace}} {
+		if s[0] < s[1] {
+			_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, s[0], s[1]-s[0], unix.MADV_DONTFORK)
+		}
+	}
 }
 
 // Report is a failure as the child wrote it.
@@ -70,4 +141,9 @@ func ParseReport(b []byte) (Report, error) {
 		Offset: uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24,
 		Errno:  unix.Errno(uint32(b[4]) | uint32(b[5])<<8 | uint32(b[6])<<16 | uint32(b[7])<<24),
 	}, nil
+}
+
+// TermiosBytes is the struct termios in memory, as ioctl(2) takes it.
+func TermiosBytes(t *unix.Termios) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(t)), unsafe.Sizeof(*t))
 }

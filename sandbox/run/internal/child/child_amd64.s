@@ -242,3 +242,9 @@ over:
 	SYSCALL
 	MOVQ $0, DI
 	JMP  exit
+
+// func code() uintptr
+TEXT ·code(SB), NOSPLIT, $0-8
+	LEAQ ·start(SB), AX
+	MOVQ AX, ret+0(FP)
+	RET

@@ -221,3 +221,9 @@ over:
 	SVC
 	MOVD $0, R0
 	B    exit
+
+// func code() uintptr
+TEXT ·code(SB), NOSPLIT, $0-8
+	MOVD $·start(SB), R0
+	MOVD R0, ret+0(FP)
+	RET

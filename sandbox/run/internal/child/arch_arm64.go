@@ -1,0 +1,3 @@
+package child
+
+const addressBits = 48

@@ -1,0 +1,146 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox/run/internal/caught"
+)
+
+// watch is what the one thread that stands by a sandbox waits for: the
+// sandbox, signals, the timeout. Everything happens on that thread, so nothing
+// needs a lock.
+type watch struct {
+	s       *sandboxed
+	signals int       // pipe of signal numbers
+	running bool      // the command has started
+	last    time.Time // of the last SIGINT
+	expired bool      // the timeout has passed
+	due     time.Time // when to end, or then to kill, the command; zero for never
+}
+
+// impatience is how soon a second SIGINT must follow to kill.
+const impatience = 2 * time.Second
+
+// signalPipe is made once for the process.
+var signalPipe = sync.OnceValues(func() (int, error) {
+	return caught.Catch(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2,
+		unix.SIGTSTP, unix.SIGCONT, unix.SIGWINCH)
+})
+
+// InterruptedError is a signal that came before the command had started.
+type InterruptedError struct{ Signal unix.Signal }
+
+func (e *InterruptedError) Error() string {
+	return fmt.Sprintf("ended by %s while the sandbox was being built; the command did not run", unix.SignalName(e.Signal))
+}
+
+// Code is sbx's exit status.
+func (e *InterruptedError) Code() int { return 128 + int(e.Signal) }
+
+// until returns when fd can be read, or is closed on the other side, and does
+// until then what signals and the clock ask for.
+func (w *watch) until(fd int) error {
+	for {
+		fds := [2]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(w.signals), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds[:], w.patience())
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("waiting for the sandbox: %w", err)
+		}
+		if n > 0 && fds[1].Revents != 0 {
+			if err := w.take(); err != nil {
+				return err
+			}
+		}
+		w.clock()
+		if n > 0 && fds[0].Revents != 0 {
+			return nil
+		}
+	}
+}
+
+// patience is how long to wait for anything, in milliseconds, -1 for ever.
+func (w *watch) patience() int {
+	if w.due.IsZero() {
+		return -1
+	}
+	return int(max(time.Until(w.due), 0)/time.Millisecond) + 1
+}
+
+// clock asks the command to end when its time is over, and kills all when it
+// does not.
+func (w *watch) clock() {
+	if w.due.IsZero() || time.Now().Before(w.due) {
+		return
+	}
+	p := &w.s.plan.Process
+	if w.expired || p.StopTimeout == 0 {
+		w.expired, w.due = true, time.Time{}
+		w.send(unix.SIGKILL)
+		return
+	}
+	w.expired, w.due = true, time.Now().Add(p.StopTimeout)
+	w.send(unix.Signal(p.StopSignal))
+	w.send(unix.SIGCONT)
+}
+
+// take acts on the signals that have come.
+func (w *watch) take() error {
+	var b [64]byte
+	n, err := unix.Read(w.signals, b[:])
+	if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("reading caught signals: %w", err)
+	}
+	for _, s := range b[:max(n, 0)] {
+		if err := w.one(unix.Signal(s)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *watch) one(sig unix.Signal) error {
+	switch sig {
+	case unix.SIGWINCH:
+		if w.s.term != nil {
+			w.s.term.resize()
+		}
+		return nil
+	case unix.SIGTSTP:
+		w.suspend()
+		return nil
+	case unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT:
+		if !w.running {
+			return &InterruptedError{sig}
+		}
+	}
+	if sig == unix.SIGINT {
+		if time.Since(w.last) < impatience {
+			sig = unix.SIGKILL
+		}
+		w.last = time.Now()
+	}
+	w.send(sig)
+	return nil
+}
+
+// send signals PID 1, which passes it on to the command.
+func (w *watch) send(sig unix.Signal) { _ = unix.PidfdSendSignal(w.s.fd, sig, nil, 0) }
+
+// suspend stops the command, then this process as the shell expects, and goes
+// on with both when it is continued.
+func (w *watch) suspend() {
+	w.send(unix.SIGTSTP)
+	if w.s.term != nil {
+		w.s.term.restore()
+	}
+	_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
+	if w.s.term != nil {
+		w.s.term.raw()
+	}
+	w.send(unix.SIGCONT)
+}
