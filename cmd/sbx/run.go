@@ -104,12 +104,9 @@ func (inv *invocation) load(ref string) (*profiles.Profile, error) {
 	inv.env = profiles.HostEnv()
 	var r profiles.Ref
 	var err error
-	switch {
-	case ref == "":
+	if ref == "" {
 		r, err = defaultProfile(inv.env)
-	case isDir(ref):
-		r, err = profiles.Find(filepath.Join(ref, "./.sbx.toml"), inv.env)
-	default:
+	} else {
 		r, err = profiles.Find(ref, inv.env)
 	}
 	var none *profiles.NotFoundError
@@ -121,16 +118,6 @@ func (inv *invocation) load(ref string) (*profiles.Profile, error) {
 	}
 	inv.profile, err = profiles.Load(r, inv.env)
 	return inv.profile, err
-}
-
-// isDir reports whether ref is a path of a directory, which stands for the
-// .sbx.toml in it.
-func isDir(ref string) bool {
-	if ref != "." && ref != ".." && !strings.Contains(ref, "/") {
-		return false
-	}
-	st, err := os.Stat(ref)
-	return err == nil && st.IsDir()
 }
 
 func defaultProfile(env profiles.Env) (profiles.Ref, error) {

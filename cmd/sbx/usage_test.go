@@ -132,7 +132,7 @@ var wrong = []struct {
 	{[]string{"run", "ls"}, 125, `no profile "ls"; looked in HOME/.config/sbx/profiles, /etc/sbx/profiles, the built-in profiles ` + builtins + "; to run the command ls: sbx run -- ls"},
 	{[]string{"run", "buidl", "true"}, 125, `no profile "buidl" (did you mean "build"?); looked in HOME/.config/sbx/profiles, /etc/sbx/profiles, the built-in profiles ` + builtins},
 	{[]string{"run", "builtin:none", "true"}, 125, `no profile "builtin:none" (did you mean "builtin:node"?); looked in the built-in profiles ` + builtins},
-	{[]string{"run", "none.toml", "true"}, 125, "reading profile none.toml: no such file or directory"},
+	{[]string{"run", "none.toml", "true"}, 125, "reading profile DIR/work/none.toml: no such file or directory"},
 	{[]string{"run", "", "true"}, 125, "the profile's name is empty; leave it out for the default, as in sbx run -- COMMAND"},
 	{[]string{"run", "build", "--memory", "1G", "true"}, 125, "--memory stands after the profile build, where the command begins; flags stand before it, and a command that begins with a dash after --"},
 	{[]string{"shell", "build", "make"}, 125, "shell takes no command; use sbx run PROFILE -- COMMAND"},
