@@ -77,8 +77,12 @@ var rules = []struct {
 		why: "it interprets a Program in a forked child and can do nothing else",
 	},
 	{
+		pkg: "completions",
+		why: "scripts for shells, as text",
+	},
+	{
 		pkg: "cmd/sbx",
-		may: []string{"profiles", "sandbox", "sandbox/host", "sandbox/resolve", "sandbox/program", "sandbox/run", "userns", "cmd/sbx/...", pflag, sys},
+		may: []string{"completions", "profiles", "sandbox", "sandbox/host", "sandbox/resolve", "sandbox/program", "sandbox/run", "userns", "cmd/sbx/...", pflag, sys},
 		why: "the only place where deciding and acting meet",
 	},
 	{
