@@ -6,7 +6,8 @@ import (
 )
 
 // Origin says which place of which file gave a key its value, as
-// "file:line:col"; "" if the key has its default or there is no such key. A
+// "file:line:col", or the flag of an Override; "" if the key has its default or
+// there is no such key. A
 // mount's key is `mounts."TARGET"` or `mounts."TARGET".size`, a list's entry
 // `environment.pass[2]`, a variable `environment.set.NAME`.
 func (p *Profile) Origin(key string) string {
@@ -19,6 +20,9 @@ func (p *Profile) Origin(key string) string {
 		return ""
 	}
 	l := m.layers[layer]
+	if strings.HasPrefix(l.name, "--") {
+		return l.name // the command line, see With
+	}
 	pos := l.position(at, value)
 	return fmt.Sprintf("%s:%d:%d", l.name, pos.line, pos.col)
 }

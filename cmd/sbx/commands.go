@@ -4,26 +4,34 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/sbx-sandbox/sbx/profiles"
 )
 
 // Exit codes of sbx itself. A command's own come through unchanged.
 const (
-	exitUsage    = 2   // wrong usage of a verb other than run
-	exitTimeout  = 124 // the profile's timeout ended the command
-	exitSbx      = 125 // sbx could not do it, or was used wrongly
-	exitNoExec   = 126 // the command can't be executed
-	exitNotFound = 127 // the command was not found
+	exitFound = 1   // a check found something: doctor, profile check
+	exitUsage = 2   // wrong usage of a verb other than run and shell
+	exitSbx   = 125 // sbx could not do it; run and shell were used wrongly
 )
 
 // command is one verb.
 type command struct {
-	name    string
+	name    string // one word, or two: "profile show"
 	args    string // what follows the flags, as usage shows it
 	summary string // one line
 	long    string // paragraphs for help and the manual page
-	example string // command lines that work as they stand
+	example string // command lines that work as they stand, one a line
+	hidden  bool   // for scripts of sbx's own
+	runs    bool   // it starts a command: its wrong usage is 125, as podman's
+	// strict ends the flags at the first word that is none: what follows is
+	// another program's command line.
+	strict bool
+	// words says what can stand at an argument, given those before it.
+	words func(args []string) []candidate
 	// flags declares the verb's flags and returns what runs it once they are
 	// parsed.
 	flags func(*pflag.FlagSet) func(*invocation) error
@@ -32,67 +40,162 @@ type command struct {
 // invocation is one call of a verb.
 type invocation struct {
 	args   []string // after the flags
+	dash   int      // how many of args stood before "--", -1 without one
 	out    io.Writer
 	err    io.Writer
 	status int // exit status to leave with when there is no error
+
+	verb     *command
+	env      profiles.Env      // of load
+	profile  *profiles.Profile // once it is loaded: it knows where its keys stand
+	given    bool              // the command came from the command line
+	jsonErrs bool              // --json-errors
 }
 
-// commands are sorted as help lists them. It is a function, so that nothing is
-// built at start-up for verbs that are not called.
+// commands are in the order that help lists them. It is a function, so that
+// nothing is built at start-up for verbs that are not called.
 func commands() []command {
-	return []command{runCommand(), versionCommand()}
+	return []command{
+		runCommand(), shellCommand(), explainCommand(), doctorCommand(),
+		profileLsCommand(), profileShowCommand(), profileInitCommand(), profileCheckCommand(), profileSchemaCommand(),
+		trustCommand(), untrustCommand(),
+		completionCommand(), completeCommand(), probeCommand(), versionCommand(), helpCommand(),
+	}
 }
 
 // usageError is a wrong command line.
 type usageError struct{ error }
 
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
 // sbx is the program: it finds the verb, parses its flags and runs it.
 func sbx(args []string, out, errw io.Writer) int {
-	if len(args) == 0 {
-		fmt.Fprintln(errw, "sbx: which verb? try sbx help")
-		return exitUsage
+	inv := &invocation{out: out, err: errw}
+	if err := inv.call(args); err != nil {
+		return inv.report(err)
 	}
-	for _, c := range commands() {
-		if c.name != args[0] {
+	return inv.status
+}
+
+// call finds the verb in args and runs it.
+func (inv *invocation) call(args []string) error {
+	if len(args) == 0 {
+		return usagef("which verb? try sbx help")
+	}
+	switch args[0] {
+	case "-h", "--help":
+		args = append([]string{"help"}, args[1:]...)
+	case "-V", "--version":
+		args = append([]string{"version"}, args[1:]...)
+	}
+	verbs := commands()
+	c, rest := match(verbs, args)
+	if c == nil && len(args) == 2 && (args[1] == "-h" || args[1] == "--help") && family(inv.out, verbs, args[:1]) {
+		return nil
+	}
+	if c == nil {
+		return unknownVerb(verbs, args)
+	}
+	inv.verb = c
+	return c.call(rest, inv)
+}
+
+// match finds the verb that args begin with, and what follows it.
+func match(verbs []command, args []string) (*command, []string) {
+	for i := range verbs {
+		first, second, two := strings.Cut(verbs[i].name, " ")
+		switch {
+		case args[0] != first:
+		case !two:
+			return &verbs[i], args[1:]
+		case len(args) > 1 && args[1] == second:
+			return &verbs[i], args[2:]
+		}
+	}
+	return nil, args
+}
+
+// unknownVerb says what is wrong with args, which no verb matches. The first
+// word of a verb of two words asks for the second.
+func unknownVerb(verbs []command, args []string) error {
+	var names, seconds []string
+	for i := range verbs {
+		if verbs[i].hidden {
 			continue
 		}
-		inv := &invocation{out: out, err: errw}
-		err := c.call(args[1:], inv)
-		if err == nil {
-			return inv.status
+		first, second, two := strings.Cut(verbs[i].name, " ")
+		names = append(names, first)
+		if two && first == args[0] {
+			seconds = append(seconds, second)
 		}
-		return report(errw, c.name, err)
 	}
-	fmt.Fprintf(errw, "sbx: no such verb: %s; try sbx help\n", args[0])
-	return exitUsage
+	if len(seconds) > 0 {
+		if len(args) == 1 {
+			return usagef("sbx %s what? one of %s", args[0], strings.Join(seconds, ", "))
+		}
+		return usagef("no such verb: %s %s%s; one of %s", args[0], args[1], meant(args[1], seconds), strings.Join(seconds, ", "))
+	}
+	if strings.HasPrefix(args[0], "-") {
+		return usagef("no such flag: %s; flags follow the verb, as in sbx run %s", args[0], args[0])
+	}
+	if near := profiles.Nearest(args[0], names); near != "" {
+		return usagef("no such verb: %s (did you mean %s?); try sbx help", args[0], near)
+	}
+	return usagef("no such verb: %s; try sbx help, or sbx run -- %s", args[0], args[0])
+}
+
+func meant(word string, candidates []string) string {
+	if near := profiles.Nearest(word, candidates); near != "" {
+		return fmt.Sprintf(" (did you mean %s?)", near)
+	}
+	return ""
+}
+
+// set declares the flags of c.
+func (c *command) set() (*pflag.FlagSet, func(*invocation) error) {
+	fs := pflag.NewFlagSet(c.name, pflag.ContinueOnError)
+	fs.SetInterspersed(!c.strict)
+	fs.SortFlags = false
+	fs.Usage = func() {}
+	fs.SetOutput(io.Discard)
+	return fs, c.flags(fs)
 }
 
 func (c *command) call(args []string, inv *invocation) error {
-	fs := pflag.NewFlagSet(c.name, pflag.ContinueOnError)
-	fs.SetInterspersed(false)
-	fs.Usage = func() {}
-	fs.SetOutput(io.Discard)
-	run := c.flags(fs)
+	fs, run := c.set()
 	if err := fs.Parse(args); err != nil {
-		return usageError{err}
+		if errors.Is(err, pflag.ErrHelp) {
+			return c.help(inv.out)
+		}
+		inv.jsonErrs = wantsJSON(args)
+		return flagError(fs, err)
 	}
-	inv.args = fs.Args()
+	inv.args, inv.dash = fs.Args(), fs.ArgsLenAtDash()
 	return run(inv)
 }
 
-// coder is an error that knows its exit status.
-type coder interface{ Code() int }
-
-// report prints err and gives the exit status for it.
-func report(w io.Writer, verb string, err error) int {
-	fmt.Fprintln(w, "sbx:", err)
-	var c coder
-	var u usageError
-	switch {
-	case errors.As(err, &c):
-		return c.Code()
-	case errors.As(err, &u) && verb != "run":
-		return exitUsage
+// wantsJSON looks for --json-errors on a command line that can't be parsed.
+func wantsJSON(args []string) bool {
+	for _, a := range args {
+		if a == "--json-errors" {
+			return true
+		}
+		if a == "--" {
+			break
+		}
 	}
-	return exitSbx
+	return false
+}
+
+// max refuses more than n arguments.
+func (inv *invocation) max(n int) error {
+	if len(inv.args) > n {
+		return usagef("%q is one argument too many; usage: sbx %s", inv.args[n], inv.verb.usage())
+	}
+	return nil
+}
+
+// usage is the verb with its arguments.
+func (c *command) usage() string {
+	return strings.TrimSpace(c.name + " " + c.args)
 }

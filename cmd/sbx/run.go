@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -17,46 +18,79 @@ import (
 
 func runCommand() command {
 	return command{
-		name: "run", args: "PROFILE [--] [COMMAND [ARG...]]",
-		summary: "run a command in the sandbox of a profile",
+		name: "run", args: "[FLAGS] [PROFILE|-] [--] [COMMAND [ARG...]]", runs: true, strict: true,
+		summary: "run a command in a sandbox",
+		long: "Run COMMAND, or the profile's own command, in the sandbox that PROFILE describes: a name, a file, or - for standard input. " +
+			"Without PROFILE it is the nearest .sbx.toml, else your profile \"default\", else builtin:build. " +
+			"Flags stand before PROFILE; what follows it is the command's.",
+		example: "sbx run -- make test\nsbx run --network=host build -- git fetch\nsbx run -v ~/data:/data -m 2G strict -- ls /data",
+		words:   runWords,
 		flags: func(fs *pflag.FlagSet) func(*invocation) error {
-			return doRun
+			o := runFlags(fs)
+			addSwitch(fs, &o.explain, "explain", "", gOutput, "print what would be done and run nothing")
+			return func(inv *invocation) error {
+				inv.jsonErrs = o.jsonErrs
+				ref, argv, err := inv.profileAndCommand()
+				if err != nil {
+					return err
+				}
+				if o.explain {
+					return inv.explain(ref, argv, o, explainText)
+				}
+				return inv.start(ref, argv, o, nil)
+			}
 		},
 	}
 }
 
-func doRun(inv *invocation) error {
-	if len(inv.args) == 0 {
-		return usageError{errors.New("which profile? usage: sbx run PROFILE [--] [COMMAND [ARG...]]")}
+// profileAndCommand splits the arguments of run and explain. ref is "" when no
+// profile is named.
+func (inv *invocation) profileAndCommand() (ref string, argv []string, err error) {
+	args := inv.args
+	if len(args) == 0 || inv.dash == 0 {
+		return "", args, nil
 	}
-	env := profiles.HostEnv()
-	ref, err := profiles.Find(inv.args[0], env)
+	ref, argv = args[0], args[1:]
+	switch {
+	case ref == "":
+		return "", nil, usagef("the profile's name is empty; leave it out for the default, as in sbx run -- COMMAND")
+	case len(argv) > 0 && argv[0] == "--":
+		return ref, argv[1:], nil
+	case inv.verb.strict && len(argv) > 0 && len(argv[0]) > 1 && argv[0][0] == '-':
+		return "", nil, usagef("%s stands after the profile %s, where the command begins; flags stand before it, and a command that begins with a dash after --", argv[0], ref)
+	}
+	return ref, argv, nil
+}
+
+// start runs argv in the sandbox of a profile. The kernel makes the namespaces
+// while the plan is being decided. adjust, if not nil, has the last word on it.
+func (inv *invocation) start(ref string, argv []string, o *options, adjust func(*sandbox.Plan)) error {
+	prof, err := inv.load(ref)
 	if err != nil {
 		return err
 	}
-	argv := inv.args[1:]
-	if len(argv) > 0 && argv[0] == "--" {
-		argv = argv[1:]
+	if err := profiles.CheckTrust(prof, nil, inv.env); err != nil {
+		return err
 	}
-	prof, err := profiles.Load(ref, env)
+	if prof, err = inv.override(prof, o); err != nil {
+		return err
+	}
+	begun, err := run.Begin(resolve.Shape(prof, host.Streams()))
 	if err != nil {
 		return err
 	}
-	start, err := run.Begin(resolve.Shape(prof, host.Streams()))
+	plan, err := inv.decide(prof, argv, o)
 	if err != nil {
+		begun.Abort()
 		return err
 	}
-	plan, err := planOf(prof, argv)
-	if err != nil {
-		start.Abort()
-		return err
+	if adjust != nil {
+		adjust(plan)
 	}
-	for _, n := range plan.Notes {
-		if n.Level == "warning" {
-			fmt.Fprintln(inv.err, "sbx: warning:", n.Text)
-		}
+	if !o.quiet {
+		inv.warn(plan)
 	}
-	st, err := start.Run(plan)
+	st, err := begun.Run(plan)
 	if err != nil {
 		return err
 	}
@@ -64,13 +98,94 @@ func doRun(inv *invocation) error {
 	return nil
 }
 
-func planOf(prof *profiles.Profile, argv []string) (*sandbox.Plan, error) {
+// load reads the profile that ref means; "" is the nearest .sbx.toml, else the
+// user's default, else the built-in one.
+func (inv *invocation) load(ref string) (*profiles.Profile, error) {
+	inv.env = profiles.HostEnv()
+	var r profiles.Ref
+	var err error
+	if ref == "" {
+		r, err = defaultProfile(inv.env)
+	} else {
+		r, err = profiles.Find(ref, inv.env)
+	}
+	var none *profiles.NotFoundError
+	if errors.As(err, &none) && len(none.Near) == 0 && inPath(ref) {
+		return nil, fmt.Errorf("%w; to run the command %s: sbx run -- %s", err, ref, ref)
+	}
+	if err != nil {
+		return nil, err
+	}
+	inv.profile, err = profiles.Load(r, inv.env)
+	return inv.profile, err
+}
+
+func defaultProfile(env profiles.Env) (profiles.Ref, error) {
+	if env.Cwd != "" {
+		path, ok, err := profiles.Discover(env.Cwd, env)
+		if ok || err != nil {
+			return profiles.Ref{Path: path}, err
+		}
+	}
+	r, err := profiles.Find("user:default", env)
+	var none *profiles.NotFoundError
+	if errors.As(err, &none) {
+		return profiles.Ref{Builtin: "build"}, nil
+	}
+	return r, err
+}
+
+// inPath reports whether a word is the name of a program; only a hint hangs on it.
+func inPath(word string) bool {
+	for dir := range strings.SplitSeq(os.Getenv("PATH"), ":") {
+		if st, err := os.Stat(filepath.Join(dir, word)); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return !strings.Contains(word, "/")
+		}
+	}
+	return false
+}
+
+// override puts the flags on the profile.
+func (inv *invocation) override(prof *profiles.Profile, o *options) (*profiles.Profile, error) {
+	prof, err := prof.With(o.overrides(prof))
+	if err == nil {
+		inv.profile = prof
+	}
+	return prof, err
+}
+
+// decide resolves a profile against this host.
+func (inv *invocation) decide(prof *profiles.Profile, argv []string, o *options) (*sandbox.Plan, error) {
+	inv.given = len(argv) > 0
 	facts, err := host.Probe(prof.User.Map == "range" || prof.User.Map == "explicit")
 	if err != nil {
 		return nil, err
 	}
+	data := inv.xdg("XDG_DATA_HOME", ".local/share")
 	return resolve.Plan(resolve.Input{
-		Profile: prof, Facts: facts, Argv: argv,
-		HomesDir: filepath.Join(os.Getenv("HOME"), ".local/share/sbx/homes"),
+		Profile: prof, Facts: facts, Argv: argv, Env: o.env,
+		StateDirs: []string{inv.xdg("XDG_CONFIG_HOME", ".config"), inv.xdg("XDG_STATE_HOME", ".local/state"), data},
+		HomesDir:  filepath.Join(data, "homes"),
 	})
+}
+
+// xdg is sbx's directory in one of the base directories of the XDG
+// specification, which says to ignore relative values.
+func (inv *invocation) xdg(variable, fallback string) string {
+	dir := os.Getenv(variable)
+	if !filepath.IsAbs(dir) {
+		dir = filepath.Join(inv.env.Home, fallback)
+	}
+	return filepath.Join(dir, "sbx")
+}
+
+// warn prints what the person should know before the command runs, a line each.
+func (inv *invocation) warn(p *sandbox.Plan) {
+	seen := map[string]bool{}
+	for _, n := range p.Notes {
+		if n.Level != "info" && !seen[n.Text] {
+			seen[n.Text] = true
+			fmt.Fprintf(inv.err, "%s %s\n", paint(inv.err, yellow, "sbx: warning:"), n.Text)
+		}
+	}
 }

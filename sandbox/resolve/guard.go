@@ -91,6 +91,8 @@ func (r *resolver) hostTarget(m *sandbox.Mount, cover *sandbox.Mount) {
 	}
 	e, err := r.facts.Files.Lstat(src)
 	switch {
+	case err != nil && m.Kind == sandbox.Guard && r.creates(src):
+		m.IsDir = true // the run makes it before it starts
 	case m.Kind == sandbox.Symlink, m.Kind == sandbox.Dir:
 		if err == nil && (e.Type() == unix.S_IFLNK || e.IsDir) {
 			m.Kind = "" // it is there already
@@ -107,6 +109,11 @@ func (r *resolver) hostTarget(m *sandbox.Mount, cover *sandbox.Mount) {
 	case m.IsDir != e.IsDir:
 		r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s is %s, what goes there is %s", m.Target, kindOf(e.IsDir), kindOf(m.IsDir))})
 	}
+}
+
+// creates reports whether the run makes the directory p, or one below it.
+func (r *resolver) creates(p string) bool {
+	return slices.ContainsFunc(r.plan.Create, func(dir string) bool { return within(dir, p) })
 }
 
 func kindOf(dir bool) string {

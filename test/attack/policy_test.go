@@ -120,6 +120,7 @@ func policyRows() []row {
 				t.Errorf("a second run printed %q", got.Out)
 			}
 			w.Run(t, "ln", "-sf", "other.toml", link)
+			w.Run(t, w.Sbx, "trust", w.Work+"/other.toml")
 			if got := w.Run(t, w.Sandboxed(w.Work+"/other.toml", "cat", w.Victim+"/key")...); got.Out != world.Secret {
 				t.Errorf("control: the other profile printed %q, %q", got.Out, got.Err)
 			}
