@@ -51,15 +51,17 @@ func (w *watch) until(fd int) error {
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("waiting for the sandbox: %w", err)
 		}
+		if n > 0 && fds[0].Revents != 0 {
+			// First, since a signal means something else once the command runs,
+			// or is over; it is taken when the next thing is waited for.
+			return nil
+		}
 		if n > 0 && fds[1].Revents != 0 {
 			if err := w.take(); err != nil {
 				return err
 			}
 		}
 		w.clock()
-		if n > 0 && fds[0].Revents != 0 {
-			return nil
-		}
 	}
 }
 
