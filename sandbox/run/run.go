@@ -250,17 +250,19 @@ func (s *sandboxed) assist() error {
 	if err := s.readReport(); err != nil {
 		return err
 	}
-	s.running = true
 	if s.plan.Process.Terminal != [3]bool{} {
 		if term == nil {
 			return errors.New("BUG: the sandbox started without handing out its terminal")
 		}
 		s.term = term
-		return term.open()
+		if err := term.open(); err != nil {
+			return err
+		}
 	}
 	if s.pipe != nil {
 		s.pipe.open()
 	}
+	s.runs()
 	return nil
 }
 

@@ -22,6 +22,10 @@ type watch struct {
 	expired bool      // the timeout has passed
 	due     time.Time // when to end, or then to kill, the command; zero for never
 	ending  bool      // somebody asked for the end
+	// early is a signal that came before the command was known to run, earlyBy
+	// when it counts as one that came before the command runs.
+	early   unix.Signal
+	earlyBy time.Time
 }
 
 // impatience is how soon a second SIGINT must follow to kill.
@@ -62,6 +66,9 @@ func (w *watch) until(fd int) error {
 				return err
 			}
 		}
+		if w.early != 0 && !time.Now().Before(w.earlyBy) {
+			return &InterruptedError{w.early}
+		}
 		w.clock()
 	}
 }
@@ -88,10 +95,14 @@ func (w *watch) drain() {
 
 // patience is how long to wait for anything, in milliseconds, -1 for ever.
 func (w *watch) patience() int {
-	if w.due.IsZero() {
+	by := w.due
+	if !w.earlyBy.IsZero() {
+		by = w.earlyBy // there is no timeout before the command runs
+	}
+	if by.IsZero() {
 		return -1
 	}
-	return int(max(time.Until(w.due), 0)/time.Millisecond) + 1
+	return int(max(time.Until(by), 0)/time.Millisecond) + 1
 }
 
 // clock asks the command to end when its time is over, and kills all when it
@@ -142,7 +153,7 @@ func (w *watch) one(sig unix.Signal) error {
 		}
 	case unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT:
 		if !w.running {
-			return &InterruptedError{sig}
+			return w.soon(sig)
 		}
 		w.ending = true
 	}
@@ -154,6 +165,29 @@ func (w *watch) one(sig unix.Signal) error {
 	}
 	w.send(sig)
 	return nil
+}
+
+// almost is how long the news that the command runs may take. PID 1 passes it
+// on by closing its end of a pipe, which it can't before the command runs.
+const almost = 100 * time.Millisecond
+
+// soon keeps a signal for the command, which may be running already. A second
+// one is not kept.
+func (w *watch) soon(sig unix.Signal) error {
+	if w.early != 0 {
+		return &InterruptedError{sig}
+	}
+	w.early, w.earlyBy = sig, time.Now().Add(almost)
+	return nil
+}
+
+// runs says that the command runs, and gives it the signal that was kept.
+func (w *watch) runs() {
+	w.running = true
+	if sig := w.early; sig != 0 {
+		w.early, w.earlyBy = 0, time.Time{}
+		_ = w.one(sig) // it runs, so that no signal is too early
+	}
 }
 
 // send signals PID 1, which passes it on to the command.

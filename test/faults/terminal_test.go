@@ -111,7 +111,7 @@ func TestTerminalInterrupt(t *testing.T) {
 		t.Run(tty, func(t *testing.T) {
 			w := terminalWorld(t)
 			p := w.Profile(t, "[process]\ntty = \""+tty+"\"\n")
-			s := on(t, w, 7, nil, w.Sandboxed(p, "sh", "-c", `trap 'echo interrupted; exit 7' INT; echo ready; sleep 100`)...)
+			s := on(t, w, 7, nil, w.Sandboxed(p, "sh", "-c", `trap 'echo interrupted; exit 7' INT; echo ready; while :; do sleep 0.05; done`)...)
 			s.expect(t, "ready")
 			s.Type(t, "\x03")
 			s.expect(t, "interrupted")
