@@ -16,8 +16,10 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 VERSION_VAR  = main.version
 LDFLAGS      = -s -w -X '$(VERSION_VAR)=$(VERSION)'
 
-# README's first command: sbx builds its own checkout in a sandbox.
-DEMO = bin/sbx run go -- go build ./...
+# README's first command: sbx builds its own checkout in a sandbox, with the
+# module cache that built sbx itself, read-only, wherever that is.
+MODCACHE = $(shell $(GO) env GOMODCACHE)
+DEMO = bin/sbx run -v "$(MODCACHE)" -e GOMODCACHE="$(MODCACHE)" go -- sh test/demo.sh
 
 export CGO_ENABLED = 0
 
@@ -37,8 +39,7 @@ run: build ## run bin/sbx with ARGS='...'
 test: ## the whole suite; as root in an account of its own (SBX_MUST_WORK=1: no skips)
 	@test/run.sh
 
-bench: build ## the benchmarks (BENCHFLAGS='...')
-	@if [ -x bench/run.sh ]; then bench/run.sh $(BENCHFLAGS); else $(GO) test -run '^$$' -bench . $(BENCHFLAGS) ./...; fi
+bench: build ## start-up, throughput, memory and orphans beside the peers (BENCHFLAGS='...')
 
 lint: ## gofmt, vet, staticcheck, go mod tidy, shell syntax, and our own bans
 	@test/lint.sh
@@ -64,3 +65,5 @@ fuzz: ## each fuzz target for FUZZTIME (10m)
 
 clean: ## remove what make built
 	rm -rf bin
+
+include bench/bench.mk

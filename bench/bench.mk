@@ -21,10 +21,10 @@ endif
 
 .PHONY: bench bench-orphans bench-tools bench-clean FORCE
 
-bench: bench-tools
+bench: build bench-tools
 	$(BENCHBIN)/all $(BENCHFLAGS)
 
-bench-orphans: bench-tools
+bench-orphans: build bench-tools
 	$(BENCHBIN)/orphans $(BENCHFLAGS)
 
 bench-tools: $(BENCHGO) $(BENCHBIN)/empty $(BENCHASM)
