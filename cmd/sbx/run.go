@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -161,19 +162,24 @@ func (inv *invocation) decide(prof *profiles.Profile, argv []string, o *options)
 	if err != nil {
 		return nil, err
 	}
-	data := inv.xdg("XDG_DATA_HOME", ".local/share")
-	return resolve.Plan(resolve.Input{
-		Profile: prof, Facts: facts, Argv: argv, Env: o.env,
-		StateDirs: []string{inv.xdg("XDG_CONFIG_HOME", ".config"), inv.xdg("XDG_STATE_HOME", ".local/state"), data},
-		HomesDir:  filepath.Join(data, "homes"),
-	})
+	config, state, data := inv.xdg("XDG_CONFIG_HOME", ".config"), inv.xdg("XDG_STATE_HOME", ".local/state"), inv.xdg("XDG_DATA_HOME", ".local/share")
+	in := resolve.Input{Profile: prof, Facts: facts, Argv: argv, Env: o.env}
+	in.StateDirs = slices.DeleteFunc([]string{config, state, data}, func(dir string) bool { return dir == "" })
+	if data == "" && prof.Home.Mode == "persistent" {
+		return nil, &resolve.Error{Key: "home.mode", Msg: "there is no home directory to keep the sandbox's in", Hint: "set HOME or XDG_DATA_HOME"}
+	}
+	in.HomesDir = filepath.Join(data, "homes")
+	return resolve.Plan(in)
 }
 
 // xdg is sbx's directory in one of the base directories of the XDG
-// specification, which says to ignore relative values.
+// specification, which says to ignore relative values; "" = there is no home.
 func (inv *invocation) xdg(variable, fallback string) string {
 	dir := os.Getenv(variable)
 	if !filepath.IsAbs(dir) {
+		if inv.env.Home == "" {
+			return ""
+		}
 		dir = filepath.Join(inv.env.Home, fallback)
 	}
 	return filepath.Join(dir, "sbx")
