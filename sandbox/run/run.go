@@ -216,6 +216,11 @@ func (s *sandboxed) start(c *child.Child) error {
 		return err
 	}
 	if _, err := unix.Write(s.ends.program, []byte{1}); err != nil {
+		if errors.Is(err, unix.EPIPE) { // it failed before it was told to go on, and says why
+			if failed := s.readReport(); failed != nil {
+				return failed
+			}
+		}
 		return fmt.Errorf("starting the program of the sandbox: %w", err)
 	}
 	defer c.Forget()
@@ -342,8 +347,10 @@ func (s *sandboxed) wait() (Status, error) {
 	var st Status
 	if n == 4 {
 		st.Code = exitCode(unix.WaitStatus(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24))
-	} else {
+	} else if init.Signaled() {
 		st.Code, st.InitKilled = 128+int(init.Signal()), init.Signal()
+	} else {
+		return st, fmt.Errorf("PID 1 of the sandbox ended with status %d and did not say how the command ended", init.ExitStatus())
 	}
 	if s.expired {
 		st.Code, st.TimedOut = 124, true

@@ -116,6 +116,16 @@ func (t *terminal) raw() {
 	_ = unix.IoctlSetTermios(t.host, unix.TCSETSW, &m)
 }
 
+// foreground says whether this process may set the terminal's mode: a shell
+// may have continued it in the background (bg), and another's is not ours.
+func (t *terminal) foreground() bool {
+	if t.host < 0 {
+		return false
+	}
+	group, err := unix.IoctlGetInt(t.host, unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
+}
+
 // restore gives the caller's terminal its own mode back.
 func (t *terminal) restore() {
 	if t.saved != nil {

@@ -113,6 +113,10 @@ func (w *watch) one(sig unix.Signal) error {
 	case unix.SIGTSTP:
 		w.suspend()
 		return nil
+	case unix.SIGCONT:
+		if w.s.term != nil && w.s.term.foreground() {
+			w.s.term.raw()
+		}
 	case unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT:
 		if !w.running {
 			return &InterruptedError{sig}
@@ -131,16 +135,13 @@ func (w *watch) one(sig unix.Signal) error {
 // send signals PID 1, which passes it on to the command.
 func (w *watch) send(sig unix.Signal) { _ = unix.PidfdSendSignal(w.s.fd, sig, nil, 0) }
 
-// suspend stops the command, then this process as the shell expects, and goes
-// on with both when it is continued.
+// suspend stops the command, then this process as the shell expects. SIGCONT
+// lets both go on. It is waited for as a signal: kill(2) returns before
+// another thread has taken the stop, so what follows it here would still run.
 func (w *watch) suspend() {
 	w.send(unix.SIGTSTP)
 	if w.s.term != nil {
 		w.s.term.restore()
 	}
 	_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
-	if w.s.term != nil {
-		w.s.term.raw()
-	}
-	w.send(unix.SIGCONT)
 }

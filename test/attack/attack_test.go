@@ -42,8 +42,7 @@ type row struct {
 // pending are the rows whose defence is not there yet, with what it waits for.
 // They run like the others and have to fail: one that holds is to be taken off
 // the list.
-var pending = map[string]string{
-}
+var pending = map[string]string{}
 
 func rows() []row {
 	return slices.Concat(policyRows(), fileRows(), processRows(), keyRows(), namespaceRows(), terminalRows(), limitRows())

@@ -9,7 +9,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -261,7 +260,7 @@ func fsType(args []string) {
 		say(err)
 		return
 	}
-	if fs.FileMode(st.Mode)&0 == 0 && st.Mode&unix.S_IFMT == unix.S_IFCHR {
+	if st.Mode&unix.S_IFMT == unix.S_IFCHR {
 		fmt.Printf("device %d:%d\n", unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev)))
 		return
 	}

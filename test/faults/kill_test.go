@@ -1,0 +1,220 @@
+// Package faults breaks sandboxes at every moment of their lives: nothing may
+// be left behind, nothing of the command may run in half a sandbox, and the
+// caller's terminal and exit status have to be right.
+package faults
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/test/sbxtest"
+	"github.com/sbx-sandbox/sbx/test/world"
+)
+
+// runs is how often something random is tried: SBX_FAULT_RUNS, 1000 for a
+// thorough pass, else few.
+func runs(t *testing.T, few int) int {
+	t.Helper()
+	if s := os.Getenv("SBX_FAULT_RUNS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatalf("SBX_FAULT_RUNS: %v", err)
+		}
+		return n
+	}
+	if testing.Short() {
+		return few / 4
+	}
+	return few
+}
+
+// busy is a command with a child, an orphan and a process in another session.
+// It says "up" when all are there.
+const busy = `sleep 100 & (sleep 100 &) ; setsid sleep 100 & echo up; wait`
+
+// startTime is how long a sandbox takes to start and end.
+func startTime(t *testing.T, w *world.World, profile string) time.Duration {
+	t.Helper()
+	best := time.Hour
+	for range 3 {
+		begin := time.Now()
+		if got := w.Run(t, w.Sandboxed(profile, "true")...); got.Code != 0 {
+			t.Fatalf("status %d: %s", got.Code, got.Err)
+		}
+		best = min(best, time.Since(begin))
+	}
+	return best
+}
+
+func TestKilled(t *testing.T) {
+	single, ranged := "", "[user]\nmap = \"range\"\n"
+	for _, tt := range []struct {
+		name, profile string
+		needs         []sbxtest.Feature
+		// victim picks what to kill of the processes below sbx, 0 for none yet.
+		// No victim is the helper.
+		victim func(sbx int, below []world.Process) int
+		helper bool // kill when newuidmap or newgidmap runs
+		during bool // kill when the command runs, else while the sandbox is starting
+	}{
+		{name: "supervisor at start", profile: single, victim: supervisor},
+		{name: "supervisor at start, range of ids", profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}, victim: supervisor},
+		{name: "supervisor during the run", profile: single, victim: supervisor, during: true},
+		{name: "init at start", profile: single, victim: named("sbx-init", "sbx")},
+		{name: "init during the run", profile: single, victim: named("sbx-init"), during: true},
+		{name: "the command during the run", profile: single, victim: named("sh"), during: true},
+		{name: "supervisor while newuidmap runs", profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}, helper: true, victim: supervisor},
+		{name: "newuidmap", helper: true, profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}},
+		{name: "init at start, range of ids", profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}, victim: named("sbx-init")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			sbxtest.Require(t, tt.needs...)
+			w := world.New(t)
+			sbxtest.Leftovers(t)
+			world.Adopt(t)
+			p := w.Profile(t, tt.profile)
+			span := 2 * startTime(t, w, p)
+			hit, codes := 0, map[int]int{}
+			for i := range runs(t, 60) {
+				cmd := w.Command(w.Sandboxed(p, "sh", "-c", busy)...)
+				out, err := cmd.StdoutPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				switch {
+				case tt.helper:
+					if pid := helper(cmd.Process.Pid); pid != 0 && tt.victim == nil && unix.Kill(pid, unix.SIGKILL) == nil {
+						hit++
+					}
+				case tt.during:
+					// The pipe ends with whoever holds it.
+					if _, err := out.Read(make([]byte, 3)); err != nil {
+						t.Fatalf("run %d: the command did not start: %v", i, err)
+					}
+				default:
+					time.Sleep(rand.N(span))
+				}
+				switch {
+				case tt.victim == nil: // killed already, and sbx ends by itself
+				case kill(t, cmd, tt.victim):
+					hit++
+				default:
+					_ = cmd.Process.Kill()
+				}
+				stuck := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill(); t.Errorf("run %d: sbx was stuck", i) })
+				if tt.victim == nil { // where the kill came too late the command runs
+					done := time.AfterFunc(300*time.Millisecond, func() { _ = cmd.Process.Kill() })
+					defer done.Stop()
+				}
+				_ = cmd.Wait()
+				stuck.Stop()
+				codes[world.Code(cmd)]++
+				if left := world.Gone(t); len(left) > 0 {
+					t.Fatalf("run %d: a second after the kill there are %v", i, left)
+				}
+			}
+			if hit == 0 {
+				t.Error("nothing was ever killed")
+			}
+			t.Logf("killed %d times; sbx ended with %v", hit, codes)
+			if names, _ := os.ReadDir(w.Home + "/run"); len(names) > 0 {
+				t.Errorf("the runtime directory holds %v", names)
+			}
+		})
+	}
+}
+
+// helper waits until a process has newuidmap or newgidmap as its child. It
+// looks without pause, since they run for a millisecond.
+func helper(sbx int) (pid int) {
+	for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
+		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", sbx))
+		for _, l := range lists {
+			text, _ := os.ReadFile(l)
+			for _, pid := range strings.Fields(string(text)) {
+				comm, _ := os.ReadFile("/proc/" + pid + "/comm")
+				if s := strings.TrimSpace(string(comm)); s == "newuidmap" || s == "newgidmap" {
+					n, _ := strconv.Atoi(pid)
+					return n
+				}
+			}
+		}
+	}
+	return 0
+}
+
+func supervisor(sbx int, _ []world.Process) int { return sbx }
+
+func named(names ...string) func(int, []world.Process) int {
+	return func(_ int, below []world.Process) int {
+		for _, p := range below {
+			for _, n := range names {
+				if p.Name == n {
+					return p.PID
+				}
+			}
+		}
+		return 0
+	}
+}
+
+// kill kills the victim as soon as it is there. It returns false if sbx ended
+// or began to wait for the command without one.
+func kill(t *testing.T, cmd *exec.Cmd, victim func(int, []world.Process) int) bool {
+	t.Helper()
+	for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
+		below := world.Below(t, cmd.Process.Pid)
+		if pid := victim(cmd.Process.Pid, below); pid != 0 {
+			return unix.Kill(pid, unix.SIGKILL) == nil
+		}
+		if named("sleep")(0, below) != 0 {
+			return false // started, the moment is over
+		}
+	}
+	return false
+}
+
+// TestOneAfterAnother starts many and looks for what adds up.
+func TestOneAfterAnother(t *testing.T) {
+	w := world.New(t)
+	sbxtest.Leftovers(t)
+	world.Adopt(t)
+	p := w.Profile(t, "")
+	before := len(files(t, w.Home))
+	for i := range runs(t, 100) {
+		if got := w.Run(t, w.Sandboxed(p, "sh", "-c", fmt.Sprintf("setsid sleep 100 & exit %d", i%100))...); got.Code != i%100 {
+			t.Fatalf("run %d: status %d: %s", i, got.Code, got.Err)
+		}
+	}
+	if left := world.Gone(t); len(left) > 0 {
+		t.Errorf("there are %v", left)
+	}
+	if after := files(t, w.Home); len(after) != before {
+		t.Errorf("the home has %d files, before %d: %v", len(after), before, after)
+	}
+}
+
+func files(t *testing.T, dir string) []string {
+	t.Helper()
+	out, err := exec.Command("find", dir).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for line := range splitLines(string(out)) {
+		list = append(list, line)
+	}
+	return list
+}

@@ -1,0 +1,93 @@
+package world
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is a process of the host.
+type Process struct {
+	PID, Parent int
+	Name        string
+	State       byte // as ps(1) shows it
+}
+
+func (p Process) String() string { return fmt.Sprintf("%d (%s, %c)", p.PID, p.Name, p.State) }
+
+// Processes reads /proc. What ends meanwhile is left out.
+func Processes(t testing.TB) []Process {
+	t.Helper()
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []Process
+	for _, dir := range dirs {
+		text, err := os.ReadFile(dir + "/stat")
+		if err != nil {
+			continue
+		}
+		s := string(text)
+		open, end := strings.IndexByte(s, '('), strings.LastIndexByte(s, ')')
+		f := strings.Fields(s[end+1:])
+		pid, _ := strconv.Atoi(filepath.Base(dir))
+		parent, _ := strconv.Atoi(f[1])
+		list = append(list, Process{PID: pid, Parent: parent, Name: s[open+1 : end], State: f[0][0]})
+	}
+	return list
+}
+
+// Below are the living descendants of process pid.
+func Below(t testing.TB, pid int) []Process {
+	t.Helper()
+	children := map[int][]Process{}
+	for _, p := range Processes(t) {
+		children[p.Parent] = append(children[p.Parent], p)
+	}
+	var list []Process
+	for todo := children[pid]; len(todo) > 0; todo = todo[1:] {
+		if todo[0].State != 'Z' && todo[0].State != 'X' {
+			list = append(list, todo[0])
+		}
+		todo = append(todo, children[todo[0].PID]...)
+	}
+	return list
+}
+
+// Adopt makes this process the parent of what its descendants leave behind, so
+// that Below finds it (PR_SET_CHILD_SUBREAPER(2const)).
+func Adopt(t testing.TB) {
+	t.Helper()
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Gone waits until this process has no living descendants, for a second, and
+// returns those that it still has then.
+func Gone(t testing.TB) []Process {
+	t.Helper()
+	for end := time.Now().Add(time.Second); ; time.Sleep(2 * time.Millisecond) {
+		left := Below(t, os.Getpid())
+		if len(left) == 0 || time.Now().After(end) {
+			return left
+		}
+	}
+}
+
+// Until waits for something to be true, and fails the test if it never is.
+func Until(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
