@@ -339,6 +339,7 @@ func (s *sandboxed) wait() (Status, error) {
 	}
 	init := s.reap()
 	if s.term != nil {
+		s.drain()
 		s.term.close()
 	}
 	if s.pipe != nil {

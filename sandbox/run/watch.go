@@ -21,6 +21,7 @@ type watch struct {
 	last    time.Time // of the last SIGINT
 	expired bool      // the timeout has passed
 	due     time.Time // when to end, or then to kill, the command; zero for never
+	ending  bool      // somebody asked for the end
 }
 
 // impatience is how soon a second SIGINT must follow to kill.
@@ -51,14 +52,36 @@ func (w *watch) until(fd int) error {
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("waiting for the sandbox: %w", err)
 		}
+		if n > 0 && fds[0].Revents != 0 {
+			// First, since a signal means something else once the command runs,
+			// or is over; it is taken when the next thing is waited for.
+			return nil
+		}
 		if n > 0 && fds[1].Revents != 0 {
 			if err := w.take(); err != nil {
 				return err
 			}
 		}
 		w.clock()
-		if n > 0 && fds[0].Revents != 0 {
-			return nil
+	}
+}
+
+// drain waits until the terminal took the command's last output. One that is
+// stopped (^S) may keep it for as long as it likes, unless the end was asked
+// for: then it has the time that a person has between two ^C.
+//
+// Precondition: every process of the sandbox is gone.
+func (w *watch) drain() {
+	const look = 50 * time.Millisecond
+	for left := impatience; left > 0; {
+		select {
+		case <-w.s.term.idle:
+			return
+		case <-time.After(look):
+		}
+		_ = w.take() // there is no command any more that a signal could be for
+		if w.ending || w.expired {
+			left -= look
 		}
 	}
 }
@@ -121,6 +144,7 @@ func (w *watch) one(sig unix.Signal) error {
 		if !w.running {
 			return &InterruptedError{sig}
 		}
+		w.ending = true
 	}
 	if sig == unix.SIGINT {
 		if time.Since(w.last) < impatience {
