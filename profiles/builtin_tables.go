@@ -31,6 +31,7 @@ var builtins = []builtin{
 		{key: "limits.processes", val: value{n: 4096}},
 		{key: "limits.core"},
 		{key: "limits.inotify_instances", val: value{n: 64}},
+		{key: "security.allow_root", val: value{n: 1}},
 	}},
 	{name: "go", extends: []string{"builtin:build"}, settings: []setting{
 		{key: "description", val: value{s: "Go, offline from the module cache"}},

@@ -38,7 +38,7 @@ func TestBuiltinPromises(t *testing.T) {
 		if p.Home.Mode == "host" && (name != "open" || p.Home.Access != "ro") {
 			t.Errorf("%s shows the home", name)
 		}
-		if p.Security.AllowRoot || p.Security.NestedUserNS || !p.Root.ReadOnly || p.Limits.Core != 0 || p.Limits.Processes == 0 {
+		if p.Security.AllowRoot != (name != "strict") || p.Security.NestedUserNS || !p.Root.ReadOnly || p.Limits.Core != 0 || p.Limits.Processes == 0 {
 			t.Errorf("%s: %+v %+v %+v", name, p.Security, p.Root, p.Limits)
 		}
 		if n := p.Namespaces; n.IPC != "private" || n.UTS != "private" || n.Cgroup != "private" {

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-sandbox/sbx/profiles"
 	"github.com/sbx-sandbox/sbx/sandbox"
@@ -87,12 +89,19 @@ func (inv *invocation) start(ref string, argv []string, o *options, adjust func(
 	if adjust != nil {
 		adjust(plan)
 	}
-	if !o.quiet {
-		inv.warn(plan)
+	inv.silent = o.quiet || o.jsonErrs
+	for _, text := range warnings(plan) {
+		inv.warn("%s", text)
 	}
 	st, err := begun.Run(plan)
 	if err != nil {
 		return err
+	}
+	switch {
+	case st.TimedOut:
+		inv.warn("ended by the timeout of %v", plan.Process.Timeout)
+	case st.InitKilled != 0:
+		inv.warn("the sandbox was killed by %s", unix.SignalName(st.InitKilled))
 	}
 	inv.status = st.Code
 	return nil
@@ -161,31 +170,43 @@ func (inv *invocation) decide(prof *profiles.Profile, argv []string, o *options)
 	if err != nil {
 		return nil, err
 	}
-	data := inv.xdg("XDG_DATA_HOME", ".local/share")
-	return resolve.Plan(resolve.Input{
-		Profile: prof, Facts: facts, Argv: argv, Env: o.env,
-		StateDirs: []string{inv.xdg("XDG_CONFIG_HOME", ".config"), inv.xdg("XDG_STATE_HOME", ".local/state"), data},
-		HomesDir:  filepath.Join(data, "homes"),
-	})
+	config, state, data := inv.xdg("XDG_CONFIG_HOME", ".config"), inv.xdg("XDG_STATE_HOME", ".local/state"), inv.xdg("XDG_DATA_HOME", ".local/share")
+	in := resolve.Input{Profile: prof, Facts: facts, Argv: argv, Env: o.env}
+	in.StateDirs = slices.DeleteFunc([]string{config, state, data}, func(dir string) bool { return dir == "" })
+	if data == "" && prof.Home.Mode == "persistent" {
+		return nil, &resolve.Error{Key: "home.mode", Msg: "there is no home directory to keep the sandbox's in", Hint: "set HOME or XDG_DATA_HOME"}
+	}
+	in.HomesDir = filepath.Join(data, "homes")
+	return resolve.Plan(in)
 }
 
 // xdg is sbx's directory in one of the base directories of the XDG
-// specification, which says to ignore relative values.
+// specification, which says to ignore relative values; "" = there is no home.
 func (inv *invocation) xdg(variable, fallback string) string {
 	dir := os.Getenv(variable)
 	if !filepath.IsAbs(dir) {
+		if inv.env.Home == "" {
+			return ""
+		}
 		dir = filepath.Join(inv.env.Home, fallback)
 	}
 	return filepath.Join(dir, "sbx")
 }
 
-// warn prints what the person should know before the command runs, a line each.
-func (inv *invocation) warn(p *sandbox.Plan) {
-	seen := map[string]bool{}
+// warnings are what the person should know before the command runs.
+func warnings(p *sandbox.Plan) []string {
+	var list []string
 	for _, n := range p.Notes {
-		if n.Level != "info" && !seen[n.Text] {
-			seen[n.Text] = true
-			fmt.Fprintf(inv.err, "%s %s\n", paint(inv.err, yellow, "sbx: warning:"), n.Text)
+		if n.Level != "info" && !slices.Contains(list, n.Text) {
+			list = append(list, n.Text)
 		}
+	}
+	return list
+}
+
+// warn prints one line, unless it is not wanted.
+func (inv *invocation) warn(format string, args ...any) {
+	if !inv.silent {
+		fmt.Fprintf(inv.err, "%s %s\n", paint(inv.err, yellow, "sbx: warning:"), printable(fmt.Sprintf(format, args...)))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -98,7 +99,7 @@ func runFlags(fs *pflag.FlagSet) *options {
 		words: []string{"nofile=", "fsize=", "core=", "cpu=", "stack=", "memlock="}, set: o.addUlimit})
 	add(fs, flagSpec{name: "set", arg: "KEY=VALUE", group: gProfile, usage: "set any key of the profile, as limits.stack=8M", words: []string{"@key"}, set: o.addSet})
 	addSwitch(fs, &o.quiet, "quiet", "q", gOutput, "no warnings")
-	addSwitch(fs, &o.jsonErrs, "json-errors", "", gOutput, "a failure is one JSON object on stderr")
+	addSwitch(fs, &o.jsonErrs, "json-errors", "", gOutput, "a failure is one JSON object on stderr; no warnings")
 	return o
 }
 
@@ -224,9 +225,24 @@ func (o *options) overrides(p *profiles.Profile) []profiles.Override {
 	if !o.readOnly {
 		return o.over
 	}
-	list := append(o.over, profiles.Override{Key: "root.read_only", Value: "true", Flag: "--read-only"})
+	const flag = "--read-only"
+	list := []profiles.Override{{Key: "root.read_only", Value: "true", Flag: flag}}
 	if p.Workspace.Access == "rw" { // "none" stays none
-		list = append(list, profiles.Override{Key: "workspace.access", Value: "ro", Flag: "--read-only"})
+		list = append(list, profiles.Override{Key: "workspace.access", Value: "ro", Flag: flag})
 	}
-	return list
+	for _, m := range p.Mounts {
+		if m.Type == "bind" && m.Access == "rw" && leadsInto(m.Source, p.Workspace.Path) {
+			k := mountKeys{flag: flag, target: m.Target}
+			k.set("access", "ro")
+			list = append(list, k.list...)
+		}
+	}
+	return append(list, o.over...) // a volume of the command line's own is as it says
+}
+
+// leadsInto reports whether path is in dir, links followed, or may be.
+func leadsInto(path, dir string) bool {
+	path, err := filepath.EvalSymlinks(path)
+	real, err2 := filepath.EvalSymlinks(dir)
+	return err != nil || err2 != nil || path == real || strings.HasPrefix(path, strings.TrimSuffix(real, "/")+"/")
 }

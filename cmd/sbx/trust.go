@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/pflag"
 
@@ -119,4 +120,17 @@ func untrustCommand() command {
 			}
 		},
 	}
+}
+
+// fileOf is the profile that trust and untrust are about: the argument, else
+// the nearest .sbx.toml.
+func (inv *invocation) fileOf(env profiles.Env) (string, error) {
+	if len(inv.args) == 1 {
+		return filepath.Abs(inv.args[0])
+	}
+	path, ok, err := profiles.Discover(env.Cwd, env)
+	if err == nil && !ok {
+		err = usagef("there is no .sbx.toml here or above; name a file")
+	}
+	return path, err
 }

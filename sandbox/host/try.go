@@ -176,6 +176,8 @@ func noUserNamespace(err error) Check {
 	switch {
 	case errors.Is(err, unix.EACCES):
 		return missing(name, why+"; a security module (AppArmor, SELinux) forbids them to sbx", appArmorFix(), true)
+	case errors.Is(err, unix.ENOSPC) && os.Getenv("SBX") == "1":
+		return missing(name, why+"; this is a sandbox of sbx", "set security.nested_userns = true in the profile of the sandbox around", false)
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):
 		if sysctl("user/max_user_namespaces") == "0" {
 			why += "; user.max_user_namespaces is 0"

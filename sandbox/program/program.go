@@ -191,7 +191,6 @@ func ci(v int) Arg         { return Arg{Const, uint64(int64(v))} }
 func res(op int) Arg       { return Arg{Result, uint64(op)} }
 func slot(s int) Arg       { return Arg{Slot, uint64(s)} }
 func head(h int) Arg       { return Arg{Head, uint64(h)} }
-func word(off uint64) Arg  { return Arg{Word, off} }
 func addr(off uint64) Arg  { return Arg{Addr, off} }
 func (b *builder) at() int { return len(b.p.Ops) }
 

@@ -14,6 +14,8 @@ import (
 )
 
 // sink is the descriptor that the handler writes to.
+//
+//lint:ignore U1000 the assembly reads it
 var sink int32
 
 // action is the kernel's struct sigaction (rt_sigaction(2)), the same on amd64
