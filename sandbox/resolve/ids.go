@@ -81,6 +81,9 @@ func (r *resolver) explicitIDs() {
 		*m.in = in
 	}
 	ids.InnerUIDs, ids.InnerGIDs = ids.OuterUIDs.Identity(), ids.OuterGIDs.Identity()
+	if ids.OuterUIDs.IsSelf(f.UID) && ids.OuterGIDs.IsSelf(f.GID) {
+		ids.Mode = "single" // which needs no helper
+	}
 }
 
 func extents(list []profiles.IDMap) userns.Map {
