@@ -18,7 +18,7 @@ import (
 const noLinks = unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS
 
 func (b *builder) tree(p *sandbox.Plan) {
-	b.made = map[string]bool{".": true}
+	b.made, b.stash = map[string]bool{".": true}, stash(p)
 	b.cloneDevices(p)
 	root := -1
 	if p.Root.InPlace {
@@ -379,10 +379,16 @@ func (b *builder) cloneNull() int {
 	return t
 }
 
-// stash is a directory of the new root that exists while files are made whose
-// place is in a host's tree or in a home that is kept, where only a mount puts
-// them for this run alone.
-const stash = ".sbx-stash"
+// stash is a directory of the sandbox's own that exists while files are made
+// whose place is in a host's tree or in a home that is kept, where only a mount
+// puts them for this run alone. It is in the new root, or, with the host's tree
+// as the root, in the sandbox's /dev.
+func stash(p *sandbox.Plan) string {
+	if p.Root.InPlace {
+		return "dev/.sbx-stash"
+	}
+	return ".sbx-stash"
+}
 
 func (b *builder) file(m sandbox.Mount) {
 	b.step(m.Target, m.From, "write %d bytes to %s", len(m.Content), m.Target)
@@ -399,15 +405,15 @@ func (b *builder) file(m sandbox.Mount) {
 		}
 		return
 	}
-	b.mkdir(stash, 0o700, true)
-	tmp := stash + "/f"
+	b.mkdir(b.stash, 0o700, true)
+	tmp := b.stash + "/f"
 	b.create(tmp, m)
 	t := b.clone(res(b.open(atCWD, tmp)))
 	b.setattr(res(t), "", unix.AT_EMPTY_PATH, attributes(m), 0)
 	b.put(t, m)
 	b.call(unix.SYS_UNLINKAT, atCWD, b.str(tmp), c(0))
-	b.call(unix.SYS_UNLINKAT, atCWD, b.str(stash), c(unix.AT_REMOVEDIR))
-	delete(b.made, stash)
+	b.call(unix.SYS_UNLINKAT, atCWD, b.str(b.stash), c(unix.AT_REMOVEDIR))
+	delete(b.made, b.stash)
 }
 
 func (b *builder) create(rel string, m sandbox.Mount) {

@@ -102,6 +102,8 @@ func (r *resolver) hostTarget(m *sandbox.Mount, cover *sandbox.Mount) {
 	case err != nil:
 		r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s does not exist in %s, and sbx makes nothing in a host's tree", m.Target, holder),
 			Hint: "create it on the host, choose an existing target, or mount a tmpfs on its parent directory"})
+	case m.Kind == sandbox.File && r.plan.Root.InPlace && !r.plan.Pseudo.Dev:
+		r.fail(&Error{Key: m.From, Msg: m.Target + " can't be made: with the host's tree as the root, files of the sandbox's own are kept in its /dev", Hint: `set root.dev = "minimal"`})
 	case e.Type() == unix.S_IFLNK:
 		r.fail(&Error{Key: m.From, Msg: m.Target + " is a symbolic link, and mounting stops at links", Hint: "name the place that it leads to"})
 	case m.Kind == sandbox.Mask, m.Kind == sandbox.Guard:

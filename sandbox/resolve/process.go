@@ -186,6 +186,9 @@ func (r *resolver) limits() {
 			continue
 		}
 		v := uint64(x.value)
+		if x.resource == unix.RLIMIT_CORE && v == 0 && r.facts.CorePipe {
+			v = 1 // what a pipe does respect (Linux, fs/coredump.c: the recursion guard)
+		}
 		if hard := r.facts.Hard[x.resource]; v > hard {
 			r.note("info", "", x.key, "%s is lowered to the caller's own limit of %d", x.key, hard)
 			v = hard
