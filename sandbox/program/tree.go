@@ -412,7 +412,7 @@ func (b *builder) file(m sandbox.Mount) {
 
 func (b *builder) create(rel string, m sandbox.Mount) {
 	f := b.call(unix.SYS_OPENAT, atCWD, b.str(rel), c(unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC), c(uint64(m.Mode)))
-	text := b.str(m.Content)
+	text := addr(b.bytes([]byte(m.Content))) // it may hold NUL bytes
 	// One write(2) is whole on tmpfs unless it is full; then it is short.
 	n := b.call(unix.SYS_WRITE, res(f), text, ci(len(m.Content)))
 	got := b.space(8)
