@@ -57,7 +57,9 @@ func TestIDFaults(t *testing.T) {
 		{"no range for explicit maps", "[user]\nuid_map = [\"0:1000:1\"]\ngid_map = [\"0:1000:1\"]", noRange, []string{"user.uid_map: explicit id maps can't be had: no line for dev"}},
 		{"a range is not asked for", "", noRange, nil},
 		{
-			"the grant holds the own id", "[user]\nmap = \"range\"", func(f *host.Facts) { f.SubUIDs, f.SubGIDs = userns.Range{Start: 1, Count: 65536}, userns.Range{Start: 1000, Count: 1} },
+			"the grant holds the own id", "[user]\nmap = \"range\"", func(f *host.Facts) {
+				f.SubUIDs, f.SubGIDs = userns.Range{Start: 1, Count: 65536}, userns.Range{Start: 1000, Count: 1}
+			},
 			[]string{
 				`user.map: the subordinate ids 1:65536 hold your own uid 1000; an administrator can choose others in /etc/subuid; or set user.map = "single"`,
 				`user.map: the subordinate ids 1000:1 hold your own gid 1000; an administrator can choose others in /etc/subgid; or set user.map = "single"`,
