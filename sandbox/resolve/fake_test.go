@@ -224,6 +224,9 @@ var profileEnv = profiles.Env{Home: "/home/dev", User: "dev", UID: 1000, GID: 10
 // version. Without extends it has the schema's defaults.
 func input(t testing.TB, text string, files ...string) Input {
 	t.Helper()
+	if !strings.HasPrefix(text, "extends") {
+		text = "extends = []\n" + text
+	}
 	prof, err := profiles.Parse("/home/dev/proj/x.toml", []byte("version = 1\n"+text), profileEnv)
 	if err != nil {
 		t.Fatal(err)
