@@ -26,6 +26,8 @@ func (r *resolver) own() {
 			m.Own = cover.Own
 		}
 		m.Direct = r.direct(m, cover)
+		// A mount of the profile's may have taken the tmpfs's place.
+		m.Sealed = m.Sealed && m.Direct && cover != nil && cover.Kind == sandbox.Tmpfs && cover.ReadOnly
 		if m.Own {
 			r.ownTarget(m)
 		} else {

@@ -130,6 +130,28 @@ func TestEtcEntries(t *testing.T) {
 	}
 }
 
+// TestSealed: what counts on its parent to make it read-only must have one that
+// does.
+func TestSealed(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		want       bool
+	}{
+		{"the sandbox's own /etc", "", true},
+		{"a writable tmpfs in its place", mountTable("/etc", "type = \"tmpfs\""), false},
+		{"a read-only tmpfs in its place", mountTable("/etc", "type = \"tmpfs\"\naccess = \"ro\""), true},
+		{"the host's in its place", mountTable("/etc", ""), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := input(t, "root.etc = \"minimal\"\n"+tt.text, "-/etc/localtime\n-/etc/os-release")
+			m := at(planned(t, in), "/etc/ssl")
+			if m.Sealed != tt.want || !m.ReadOnly {
+				t.Errorf("%+v, want sealed %v", m, tt.want)
+			}
+		})
+	}
+}
+
 func TestAccountFiles(t *testing.T) {
 	const nobody = "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
 	for _, tt := range []struct{ name, text, passwd, group, hosts string }{
