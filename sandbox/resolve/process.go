@@ -58,7 +58,7 @@ func (r *resolver) environment() {
 		p.Env = append(p.Env, k+"="+v)
 	}
 	slices.Sort(p.Env)
-	p.Lookup = strings.Split(env["PATH"], ":")
+	p.Lookup = strings.Split(insidePath(env["PATH"]), ":") // set by the profile or -e, it may be anything
 }
 
 // passes says whether the caller's variable is taken over. Unset is stronger

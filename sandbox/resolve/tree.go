@@ -233,6 +233,10 @@ func (r *resolver) home() {
 	case "tmpfs":
 		r.add(sandbox.Mount{Kind: sandbox.Tmpfs, Target: f.Home, IsDir: true, Size: h.Size, Inodes: inodes(h.Size), Mode: 0o700, From: "home.mode", Why: "an empty home, gone afterwards"})
 	case "persistent":
+		if !path.IsAbs(r.HomesDir) {
+			r.fail(&Error{Key: "home.mode", Msg: "there is no place to keep a home", Hint: "set HOME to your home directory"})
+			return
+		}
 		dir := path.Join(r.HomesDir, r.prof.Name)
 		r.plan.Create = append(r.plan.Create, dir)
 		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: f.Home, Source: dir, IsDir: true, Private: true, From: "home.mode", Why: "this sandbox's own home, kept"})
