@@ -187,7 +187,7 @@ func TestNamespaceFeatures(t *testing.T) {
 	}
 	all := map[string]string{
 		"user": "enforced", "mounts": "enforced", "pid": "enforced", "ipc": "enforced", "uts": "enforced", "cgroup_namespace": "enforced",
-		"network": "enforced", "no_new_privs": "enforced", "capabilities": "enforced", "keyring": "enforced", "no_nested_namespaces": "enforced",
+		"network": "enforced", "no_new_privs": "enforced", "capabilities": "enforced", "keyring": "degraded", "no_nested_namespaces": "enforced",
 		"environment": "enforced", "terminal": "enforced", "core": "enforced",
 	}
 	same(t, "features", state(planned(t, input(t, "security.nested_userns = false"))), all)
