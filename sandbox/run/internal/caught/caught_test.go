@@ -129,12 +129,12 @@ func rapidRole() error {
 	done := make(chan struct{})
 	for range 4 {
 		go func() {
-			for keep := [][]byte{}; ; keep = append(keep[:len(keep)%64], make([]byte, 4096)) {
+			for keep := [][]byte{{0}}; ; keep = append(keep[len(keep)/64:], make([]byte, 4096)) {
 				select {
 				case <-done:
 					return
 				default:
-					deep(100)
+					keep[0][0] = byte(deep(100))
 					runtime.Gosched()
 				}
 			}
