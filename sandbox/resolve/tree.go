@@ -269,8 +269,14 @@ func (r *resolver) share(p, key string) {
 func (r *resolver) hide(p, key string) {
 	for _, match := range glob(r.facts.Files, p) {
 		e, err := r.facts.Files.Lstat(match)
-		if err != nil || e.Type() == unix.S_IFLNK {
-			continue // what a link leads to has to be hidden where it is
+		if err != nil {
+			continue
+		}
+		if e.Type() == unix.S_IFLNK { // mounting stops at links
+			if to, err := r.facts.Files.Resolve(match, ""); err == nil {
+				r.note("warning", "mounts", key, "%s is a link to %s and hides nothing: that has to be hidden where it is", match, to.Path)
+			}
+			continue
 		}
 		if !e.IsDir && e.Links > 1 {
 			r.note("warning", "mounts", key, "%s is hidden, but the file has %d names: it can be read by another of them that is granted", match, e.Links)
