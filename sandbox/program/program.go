@@ -97,7 +97,8 @@ type Opt uint8
 const (
 	// Ignore passes over any error.
 	Ignore Opt = 1 << iota
-	// Fork goes on at Jump where the result is 0: in the child.
+	// Fork goes on at Jump where the result is 0: in the child. Both processes
+	// run the same block, in which the result is what the parent got.
 	Fork
 	// Skip goes on at Jump after the tolerated error.
 	Skip

@@ -81,21 +81,21 @@ run:
 	TESTQ AX, AX
 	JLT  own
 	SYSCALL
+	TESTQ AX, AX
+	JNE  keep
+	BTL  $1, R15 // Fork
+	JCS  jump    // the block is the parent's too, which keeps its own result
+
+keep:
 	MOVQ AX, 64(R13)
 	CMPQ AX, $0xfffffffffffff001
 	JCC  failed
 	BTL  $3, R15 // Zero
-	JCC  nonzero
+	JCC  next
 	TESTQ AX, AX
 	JEQ  next
 	MOVQ $3, AX // ESRCH
 	JMP  report
-
-nonzero:
-	BTL  $1, R15 // Fork
-	JCC  next
-	TESTQ AX, AX
-	JNE  next
 
 jump:
 	MOVLQSX 8(R13), R13

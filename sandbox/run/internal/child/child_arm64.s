@@ -72,17 +72,17 @@ run:
 	MOVW 0(R20), R8
 	TBNZ $63, R8, own
 	SVC
+	CBNZ R0, keep
+	TBNZ $1, R21, jump
+
+keep:
 	MOVD R0, 64(R20)
 	CMN  $4095, R0
 	BHS  failed
-	TBZ  $3, R21, nonzero
+	TBZ  $3, R21, next
 	CBZ  R0, next
 	MOVD $3, R0
 	B    report
-
-nonzero:
-	TBZ  $1, R21, next
-	CBNZ R0, next
 
 jump:
 	MOVW 8(R20), R20

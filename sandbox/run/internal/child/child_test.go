@@ -302,6 +302,14 @@ func TestFork(t *testing.T) {
 			p.op(unix.SYS_WRITE, 0, out, p.str("child "), con(6))
 			p.exit(5)
 		}, ended{out: "child parent"}},
+		{"the first process keeps its result", func(p *prog) {
+			const all, one = 0, 1 // P_ALL, P_PID, which takes no 0; see waitid(2)
+			p.op(unix.SYS_CLONE, program.Fork, con(uint64(unix.SIGCHLD))).Jump = 4
+			p.op(unix.SYS_WAITID, 0, con(all), con(0), con(0), con(unix.WEXITED|unix.WNOWAIT))
+			p.op(unix.SYS_WAITID, 0, con(one), result(0), con(0), con(unix.WEXITED))
+			p.exit(0)
+			p.exit(5)
+		}, ended{}},
 		{"a failure of the second process is reported", func(p *prog) {
 			status := p.data(make([]byte, 8)...)
 			p.op(unix.SYS_CLONE, program.Fork, con(uint64(unix.SIGCHLD))).Jump = 3
