@@ -185,6 +185,7 @@ func TestPatience(t *testing.T) {
 	}{
 		{"past", -time.Hour, 1, 1},
 		{"soon", time.Minute, 59_000, 60_001},
+		{"more than an int of C holds", 30 * 24 * time.Hour, 1<<31 - 1, 1<<31 - 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := &watch{due: time.Now().Add(tt.due)}

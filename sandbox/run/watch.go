@@ -3,6 +3,7 @@ package run
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -93,7 +94,9 @@ func (w *watch) drain() {
 	}
 }
 
-// patience is how long to wait for anything, in milliseconds, -1 for ever.
+// patience is how long to wait for anything, in milliseconds, -1 for ever. It
+// is at most what poll(2) can be told, some 24 days; the clock is looked at
+// again then.
 func (w *watch) patience() int {
 	by := w.due
 	if !w.earlyBy.IsZero() {
@@ -102,7 +105,7 @@ func (w *watch) patience() int {
 	if by.IsZero() {
 		return -1
 	}
-	return int(max(time.Until(by), 0)/time.Millisecond) + 1
+	return int(min(max(time.Until(by), 0)/time.Millisecond, math.MaxInt32-1)) + 1
 }
 
 // clock asks the command to end when its time is over, and kills all when it
