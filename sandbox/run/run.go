@@ -262,7 +262,7 @@ func (s *sandboxed) assist() error {
 		}
 	}
 	if s.pipe != nil {
-		s.pipe.open()
+		s.pipe.open(s.ends)
 	}
 	s.runs()
 	return nil

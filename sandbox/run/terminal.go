@@ -3,6 +3,7 @@ package run
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -100,9 +101,8 @@ func (t *terminal) resize() {
 	}
 }
 
-// raw switches the caller's terminal to pass input through untouched, as
-// cfmakeraw(3) does, but leaves output processing as it is where input is not
-// relayed.
+// raw switches the caller's terminal to pass everything through untouched, as
+// cfmakeraw(3) does, if what is typed is relayed.
 func (t *terminal) raw() {
 	if t.saved == nil {
 		return
@@ -230,9 +230,13 @@ func newRelay(standard [3]bool, e *ends) (*relay, error) {
 	return r, nil
 }
 
-func (r *relay) open() {
+// open begins to relay. What is typed has the same end for the command as for
+// this process (^D): its pipe is closed then, which the relay takes over from e.
+func (r *relay) open(e *ends) {
 	if fd := r.ours[0]; fd >= 0 {
+		e.ours = slices.DeleteFunc(e.ours, func(o int) bool { return o == fd })
 		go func() {
+			defer unix.Close(fd)
 			var buf [4096]byte
 			for {
 				n, err := unix.Read(0, buf[:])

@@ -125,6 +125,20 @@ func TestTerminalInterrupt(t *testing.T) {
 	}
 }
 
+// TestTerminalNeverEnd: the end of what is typed is the end of the pipe.
+func TestTerminalNeverEnd(t *testing.T) {
+	w := terminalWorld(t)
+	p := w.Profile(t, "[process]\ntty = \"never\"\ntimeout = \"20s\"\n")
+	s := on(t, w, 7, nil, w.Sandboxed(p, "sh", "-c", `echo ready; tr a-z A-Z; echo over; exit 4`)...)
+	s.expect(t, "ready")
+	s.Type(t, "typed\n\x04")
+	s.expect(t, "TYPED")
+	s.expect(t, "over")
+	if code := s.ends(t); code != 4 {
+		t.Errorf("status %d, want 4; %q", code, s.Output())
+	}
+}
+
 // TestTerminalNever: with pipes in the terminal's place an interrupt still
 // reaches the command, and once.
 func TestTerminalNever(t *testing.T) {
