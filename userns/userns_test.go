@@ -152,61 +152,63 @@ func TestIsSelf(t *testing.T) {
 	}
 }
 
+var layouts = []struct {
+	name       string
+	own        uint32
+	sub        Range
+	keep, root Map
+}{
+	{
+		"own id inside the count", 1000, Range{100000, 65536},
+		Map{{0, 100000, 1000}, {1000, 1000, 1}, {1001, 101000, 64536}},
+		Map{{0, 1000, 1}, {1, 100000, 65536}},
+	},
+	{
+		"own id 0", 0, Range{100000, 65536},
+		Map{{0, 0, 1}, {1, 100000, 65536}},
+		Map{{0, 0, 1}, {1, 100000, 65536}},
+	},
+	{
+		"own id just beyond the count", 65536, Range{100000, 65536},
+		Map{{0, 100000, 65536}, {65536, 65536, 1}},
+		Map{{0, 65536, 1}, {1, 100000, 65536}},
+	},
+	{
+		"own id the last of the count", 65535, Range{100000, 65536},
+		Map{{0, 100000, 65535}, {65535, 65535, 1}, {65536, 165535, 1}},
+		Map{{0, 65535, 1}, {1, 100000, 65536}},
+	},
+	{
+		"one id", 1000, Range{100000, 1},
+		Map{{0, 100000, 1}, {1000, 1000, 1}},
+		Map{{0, 1000, 1}, {1, 100000, 1}},
+	},
+	{
+		"one id and own id 0", 0, Range{1, 1},
+		Map{{0, 0, 1}, {1, 1, 1}},
+		Map{{0, 0, 1}, {1, 1, 1}},
+	},
+	{
+		"own id is the last there is", last, Range{1, 65536},
+		Map{{0, 1, 65536}, {last, last, 1}},
+		Map{{0, last, 1}, {1, 1, 65536}},
+	},
+	{
+		"all ids but 0", 0, Range{1, last},
+		Map{{0, 0, 1}, {1, 1, last}},
+		Map{{0, 0, 1}, {1, 1, last}},
+	},
+	{
+		"all ids but 0 and the last", last, Range{1, last - 1},
+		Map{{0, 1, last - 1}, {last, last, 1}},
+		Map{{0, last, 1}, {1, 1, last - 1}},
+	},
+}
+
 // TestLayouts: whatever the caller's id, a layout is a valid map that holds it
 // and each id of the grant once.
 func TestLayouts(t *testing.T) {
-	for _, tt := range []struct {
-		name       string
-		own        uint32
-		sub        Range
-		keep, root Map
-	}{
-		{
-			"own id inside the count", 1000, Range{100000, 65536},
-			Map{{0, 100000, 1000}, {1000, 1000, 1}, {1001, 101000, 64536}},
-			Map{{0, 1000, 1}, {1, 100000, 65536}},
-		},
-		{
-			"own id 0", 0, Range{100000, 65536},
-			Map{{0, 0, 1}, {1, 100000, 65536}},
-			Map{{0, 0, 1}, {1, 100000, 65536}},
-		},
-		{
-			"own id just beyond the count", 65536, Range{100000, 65536},
-			Map{{0, 100000, 65536}, {65536, 65536, 1}},
-			Map{{0, 65536, 1}, {1, 100000, 65536}},
-		},
-		{
-			"own id the last of the count", 65535, Range{100000, 65536},
-			Map{{0, 100000, 65535}, {65535, 65535, 1}, {65536, 165535, 1}},
-			Map{{0, 65535, 1}, {1, 100000, 65536}},
-		},
-		{
-			"one id", 1000, Range{100000, 1},
-			Map{{0, 100000, 1}, {1000, 1000, 1}},
-			Map{{0, 1000, 1}, {1, 100000, 1}},
-		},
-		{
-			"one id and own id 0", 0, Range{1, 1},
-			Map{{0, 0, 1}, {1, 1, 1}},
-			Map{{0, 0, 1}, {1, 1, 1}},
-		},
-		{
-			"own id is the last there is", last, Range{1, 65536},
-			Map{{0, 1, 65536}, {last, last, 1}},
-			Map{{0, last, 1}, {1, 1, 65536}},
-		},
-		{
-			"all ids but 0", 0, Range{1, last},
-			Map{{0, 0, 1}, {1, 1, last}},
-			Map{{0, 0, 1}, {1, 1, last}},
-		},
-		{
-			"all ids but 0 and the last", last, Range{1, last - 1},
-			Map{{0, 1, last - 1}, {last, last, 1}},
-			Map{{0, last, 1}, {1, 1, last - 1}},
-		},
-	} {
+	for _, tt := range layouts {
 		t.Run(tt.name, func(t *testing.T) {
 			keep, root := Keep(tt.own, tt.sub), Root(tt.own, tt.sub)
 			if !slices.Equal(keep, tt.keep) {

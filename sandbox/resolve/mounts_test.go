@@ -168,6 +168,10 @@ func TestGuards(t *testing.T) {
 			[]string{proj + "/sub/y.toml"}, nil, "", nil,
 		},
 		{"state in a writable home", "home.mode = \"host\"\nhome.access = \"rw\"", "/home/dev/.sbx/", nil, []string{"/home/dev/.sbx"}, "", []string{"/home/dev/.sbx /home/dev/.sbx"}},
+		{
+			"state that a link leads into the workspace", "", "/home/dev/.config -> proj/dot\n" + proj + "/dot/sbx/", nil, []string{"/home/dev/.config/sbx"}, "",
+			[]string{"=" + proj + "/dot " + proj + "/dot", proj + "/dot/sbx " + proj + "/dot/sbx"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in := input(t, tt.text, tt.host)

@@ -24,7 +24,8 @@ var systemDirs = []string{"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32
 var minimalEtc = []string{
 	"alternatives", "bash.bashrc", "ca-certificates", "crypto-policies", "debian_version", "fonts",
 	"gai.conf", "host.conf", "inputrc", "java", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
-	"locale.alias", "locale.conf", "localtime", "lsb-release", "magic", "mime.types", "networks",
+	"locale.alias", "locale.conf", "localtime", "lsb-release", "magic", "man_db.conf", "manpath.config",
+	"mime.types", "networks",
 	"nsswitch.conf", "os-release", "pki", "profile", "profile.d", "protocols", "python3", "rpc",
 	"services", "shells", "ssl", "terminfo", "timezone", "vim", "xattr.conf",
 }

@@ -20,7 +20,7 @@ func TestRoot(t *testing.T) {
 		/img/readme
 		/img/dev/null c
 		/img/fifo p
-		/img/home/user/
+		/img/home/bob/
 		/img/tmp/
 		/img/run/
 		/img/lost+found/`

@@ -239,9 +239,13 @@ func TestClock(t *testing.T) {
 
 func TestSignals(t *testing.T) {
 	for _, sig := range []unix.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
+		w := &watch{}
+		if err := w.one(sig); err != nil || w.early != sig || w.earlyBy.IsZero() {
+			t.Errorf("%v before the command runs: %v, kept %v", sig, err, w.early)
+		}
 		var e *InterruptedError
-		if err := (&watch{}).one(sig); !errors.As(err, &e) || e.Signal != sig {
-			t.Errorf("%v before the command runs: %v", sig, err)
+		if err := w.one(sig); !errors.As(err, &e) || e.Signal != sig {
+			t.Errorf("a second %v before the command runs: %v", sig, err)
 		}
 	}
 	t.Run("passed on", func(t *testing.T) {
