@@ -1,7 +1,6 @@
 package profiles
 
 import (
-	"bufio"
 	"io"
 	"os"
 	"path/filepath"
@@ -54,14 +53,14 @@ func HostEnv() Env {
 // passwdEntry finds uid's name and home in /etc/passwd, see passwd(5). Other
 // sources of accounts need the C library.
 func passwdEntry(uid int) (name, home string) {
-	f, err := os.Open("/etc/passwd")
+	text, err := readFile("/etc/passwd")
 	if err != nil {
 		return "", ""
 	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		fields := strings.Split(lines.Text(), ":")
-		if len(fields) == 7 && fields[2] == strconv.Itoa(uid) {
+	id := strconv.Itoa(uid)
+	for line := range strings.Lines(text) {
+		fields := strings.Split(strings.TrimSuffix(line, "\n"), ":")
+		if len(fields) == 7 && fields[2] == id {
 			return fields[0], fields[5]
 		}
 	}

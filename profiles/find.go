@@ -49,9 +49,9 @@ func (e *NotFoundError) Error() string {
 
 // Find says which profile a word on the command line means: "-" is standard
 // input, a word with a slash or ending in .toml a file or a directory with a
-// .sbx.toml, "builtin:NAME" and "user:NAME" what they say. Any other word is a name, looked up among the
-// user's profiles, the administrator's, and the built-in ones. An unknown name
-// is a *NotFoundError.
+// .sbx.toml, "builtin:NAME" and "user:NAME" what they say. Any other word is a
+// name, looked up among the user's profiles, the administrator's, and the
+// built-in ones. An unknown name is a *NotFoundError.
 func Find(ref string, e Env) (Ref, error) {
 	if ref == "-" {
 		return Ref{Path: "-"}, nil
@@ -69,6 +69,16 @@ func Find(ref string, e Env) (Ref, error) {
 		return findFile(ref, e)
 	}
 	return findNamed(ref, e, "")
+}
+
+// Default is the profile where none is named and no project has one: the
+// user's "default" if there is one, else the built-in "build".
+func Default(e Env) (Ref, error) {
+	ref, ok, err := lookIn([]string{e.userDir()}, "default")
+	if ok || err != nil {
+		return ref, err
+	}
+	return Ref{Builtin: "build"}, nil
 }
 
 func findFile(ref string, e Env) (Ref, error) {
@@ -102,6 +112,17 @@ func findNamed(name string, e Env, only string) (Ref, error) {
 	if only == "" {
 		dirs = append(dirs, e.systemDir())
 	}
+	if ref, ok, err := lookIn(dirs, name); ok || err != nil {
+		return ref, err
+	}
+	if only == "" && findBuiltin(name) != nil {
+		return Ref{Builtin: name}, nil
+	}
+	return Ref{}, notFound(name, e, only)
+}
+
+// lookIn finds the file of a profile in the first of dirs that has it.
+func lookIn(dirs []string, name string) (ref Ref, ok bool, err error) {
 	for _, dir := range dirs {
 		if dir == "" {
 			continue
@@ -109,16 +130,13 @@ func findNamed(name string, e Env, only string) (Ref, error) {
 		path := filepath.Join(dir, name+".toml")
 		switch _, err := os.Stat(path); {
 		case err == nil:
-			return Ref{Path: path}, nil
+			return Ref{Path: path}, true, nil
 		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
 			// Going on would run another profile of that name.
-			return Ref{}, fmt.Errorf("reading profile %s: %w", path, bare(err))
+			return Ref{}, false, fmt.Errorf("reading profile %s: %w", path, bare(err))
 		}
 	}
-	if only == "" && findBuiltin(name) != nil {
-		return Ref{Builtin: name}, nil
-	}
-	return Ref{}, notFound(name, e, only)
+	return Ref{}, false, nil
 }
 
 func notFound(name string, e Env, only string) error {
@@ -237,9 +255,9 @@ func describe(ref Ref) string {
 	return l.own("description")
 }
 
-// readFile reads a regular file of bounded size.
-// readFile reads with bare system calls: package os would first set up the
-// runtime's poller, which a short run has no use for.
+// readFile reads a file of bounded size, which is no directory, with bare
+// system calls: package os would first set up the runtime's poller, which a
+// short run has no use for.
 func readFile(path string) (string, error) {
 	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0) // a FIFO must not hang us
 	if err != nil {

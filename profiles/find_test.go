@@ -89,6 +89,31 @@ func TestFind(t *testing.T) {
 
 // A file that is there and can't be read must not lead to another profile of
 // the same name.
+func TestDefault(t *testing.T) {
+	const own, theirs = "home/.config/sbx/profiles/default.toml", "etc/profiles/default.toml"
+	for _, tt := range []struct {
+		name  string
+		files map[string]string
+		want  string // below the directory, or a built-in
+	}{
+		{"none", nil, "builtin:build"},
+		{"the user's", map[string]string{own: ""}, own},
+		{"the administrator's is not the user's", map[string]string{theirs: ""}, "builtin:build"},
+		{"an unreadable one is not passed over", map[string]string{own + "/x": ""}, own},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir, env := hostDir(t, tt.files)
+			ref, err := Default(env)
+			if got := strings.TrimPrefix(ref.String(), dir+"/"); err != nil || got != tt.want {
+				t.Errorf("got %s, %v; want %s", got, err, tt.want)
+			}
+		})
+	}
+	if ref, err := Default(Env{}); err != nil || ref.Builtin != "build" {
+		t.Errorf("without a home: %v, %v", ref, err)
+	}
+}
+
 func TestFindUnreadable(t *testing.T) {
 	_, env := hostDir(t, nil)
 	if err := os.MkdirAll(env.userDir(), 0o700); err != nil {

@@ -60,15 +60,10 @@ func CheckTrust(p, base *Profile, e Env) error {
 	return &UntrustedError{Path: path, Grants: grants, Command: "sbx trust " + shellQuote(path)}
 }
 
-// Base loads what a project's profile p is measured against: the user's
-// profile "default" if there is one, else the built-in "build", with p's
+// Base loads what a project's profile p is measured against: Default, with p's
 // workspace.
 func Base(p *Profile, e Env) (*Profile, error) {
-	ref, err := Find("user:default", e)
-	var missing *NotFoundError
-	if errors.As(err, &missing) {
-		ref, err = Ref{Builtin: "build"}, nil
-	}
+	ref, err := Default(e)
 	if err != nil {
 		return nil, err
 	}
@@ -139,24 +134,6 @@ func inWorkTree(dir, home string) bool {
 		}
 	}
 	return false
-}
-
-// Protected lists the paths that must never be writable inside, whatever p
-// grants: its files, and the directories in which sbx keeps profiles, settings
-// and trust. They need not exist.
-func (p *Profile) Protected(e Env) []string {
-	list := []string{filepath.Dir(e.systemDir())}
-	for _, dir := range []string{e.xdg("XDG_CONFIG_HOME", ".config"), e.xdg("XDG_STATE_HOME", ".local/state")} {
-		if dir != "" {
-			list = append(list, filepath.Join(dir, "sbx"))
-		}
-	}
-	for _, file := range p.Files {
-		if filepath.IsAbs(file) {
-			list = append(list, file)
-		}
-	}
-	return list
 }
 
 // shellQuote writes a word so that a POSIX shell reads it back.

@@ -310,14 +310,6 @@ func TestTrustNeedsAFile(t *testing.T) {
 	}
 }
 
-func TestProtected(t *testing.T) {
-	p := parse(t, "")
-	want := []string{"/nonexistent", "/home/u/.config/sbx", "/home/u/.local/state/sbx", "/proj/test.toml"}
-	if got := p.Protected(testEnv); !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
 // The current directory may be written with a link in it, and the file
 // without.
 func TestProjectFilesThroughLinks(t *testing.T) {

@@ -136,12 +136,7 @@ func defaultProfile(env profiles.Env) (profiles.Ref, error) {
 			return profiles.Ref{Path: path}, err
 		}
 	}
-	r, err := profiles.Find("user:default", env)
-	var none *profiles.NotFoundError
-	if errors.As(err, &none) {
-		return profiles.Ref{Builtin: "build"}, nil
-	}
-	return r, err
+	return profiles.Default(env)
 }
 
 // inPath reports whether a word is the name of a program; only a hint hangs on it.
