@@ -145,13 +145,26 @@ func (r *resolver) guards() {
 	if r.facts.Exe != "" {
 		paths = append(paths, r.facts.Exe)
 	}
-	pinned := map[string]bool{}
+	guards := map[string]int{}
 	for _, p := range paths {
-		r.guard(p, pinned)
+		r.guard(p, guards)
 	}
 }
 
-func (r *resolver) guard(p string, pinned map[string]bool) {
+// addGuard adds m unless its target has a guard already, and makes that one
+// read-only if m is. guards has the guards' indexes by their targets.
+func (r *resolver) addGuard(m sandbox.Mount, guards map[string]int) {
+	i, ok := guards[m.Target]
+	switch {
+	case !ok:
+		guards[m.Target] = len(r.plan.Mounts)
+		r.add(m)
+	case m.ReadOnly:
+		r.plan.Mounts[i] = m
+	}
+}
+
+func (r *resolver) guard(p string, guards map[string]int) {
 	for _, cover := range r.plan.Mounts {
 		if cover.Kind == sandbox.Bind && !cover.ReadOnly && !cover.Private && within(cover.Source, p) {
 			r.fail(&Error{Key: cover.From, Msg: fmt.Sprintf("%s is sbx's own and can't be given to the command to write", cover.Source), Hint: `leave it out, or set access = "ro"`})
@@ -181,15 +194,9 @@ func (r *resolver) guard(p string, pinned map[string]bool) {
 			continue // out of reach there, or read-only already
 		}
 		for _, dir := range between(cover.Target, inside) {
-			if !pinned[dir] {
-				pinned[dir] = true
-				r.add(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(cover, dir), IsDir: true, Why: "so that it can't be renamed away"})
-			}
+			r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(cover, dir), IsDir: true, Why: "so that it can't be renamed away"}, guards)
 		}
-		if !pinned[inside] {
-			pinned[inside] = true
-			r.add(sandbox.Mount{Kind: sandbox.Guard, Target: inside, Source: e.Path, IsDir: e.IsDir, ReadOnly: true, Why: "sbx's own"})
-		}
+		r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: inside, Source: e.Path, IsDir: e.IsDir, ReadOnly: true, Why: "sbx's own"}, guards)
 	}
 }
 

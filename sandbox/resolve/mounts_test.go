@@ -167,6 +167,10 @@ func TestGuards(t *testing.T) {
 			"covered by another directory", "[mounts.\"/home/dev/proj/sub\"]\nsource = \"/srv\"\naccess = \"rw\"", proj + "/sub/y.toml\n/srv/",
 			[]string{proj + "/sub/y.toml"}, nil, "", nil,
 		},
+		{
+			"one of sbx's directories below another", "home.mode = \"host\"\nhome.access = \"rw\"", "/home/dev/.sbx/c/sbx/", nil, []string{"/home/dev/.sbx/c/sbx", "/home/dev/.sbx"}, "",
+			[]string{"/home/dev/.sbx /home/dev/.sbx", "=/home/dev/.sbx/c /home/dev/.sbx/c", "/home/dev/.sbx/c/sbx /home/dev/.sbx/c/sbx"},
+		},
 		{"state in a writable home", "home.mode = \"host\"\nhome.access = \"rw\"", "/home/dev/.sbx/", nil, []string{"/home/dev/.sbx"}, "", []string{"/home/dev/.sbx /home/dev/.sbx"}},
 		{
 			"state that a link leads into the workspace", "", "/home/dev/.config -> proj/dot\n" + proj + "/dot/sbx/", nil, []string{"/home/dev/.config/sbx"}, "",
