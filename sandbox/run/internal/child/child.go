@@ -84,8 +84,9 @@ func Start(prog *program.Program, slots program.Slots) (*Child, error) {
 // Extend puts prog, which begins with the program the child was started with,
 // in that one's place.
 //
-// Precondition: the child waits in an operation of that beginning, and goes on
-// only when it is told to.
+// Precondition: that beginning ends in an operation that waits until the child
+// is told to go on, and nobody has told it. Wherever the child is before that,
+// what it reads is written over with the same words.
 func (c *Child) Extend(prog *program.Program, slots program.Slots) error {
 	return encode(prog, c.block, slots)
 }
@@ -115,13 +116,25 @@ const userSpace = 1<<addressBits - 4096
 // the other writes. Holes in the ranges give ENOMEM after all else was marked;
 // without the mark the child works as well, only with more memory.
 func keepOnly(block, size, page uintptr) {
-	low, high := code()&^(page-1), (code()+codeSize+page-1)&^(page-1)
-	const first = 0x10000 // vm.mmap_min_addr
-	for _, s := range [][2]uintptr{{first, low}, {high, block}, {block + size, userSpace}} {
-		if s[0] < s[1] {
-			_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, s[0], s[1]-s[0], unix.MADV_DONTFORK)
+	interpreter := span{code() &^ (page - 1), (code() + codeSize + page - 1) &^ (page - 1)}
+	for _, s := range between(interpreter, span{block, block + size}) {
+		if s.from < s.to {
+			_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, s.from, s.to-s.from, unix.MADV_DONTFORK)
 		}
 	}
+}
+
+// span is addresses from the first up to the second.
+type span struct{ from, to uintptr }
+
+// between is user space without a and b. Which of them lies lower depends on
+// how the program was linked and on personality(2).
+func between(a, b span) [3]span {
+	if b.from < a.from {
+		a, b = b, a
+	}
+	const first = 0x10000 // vm.mmap_min_addr
+	return [3]span{{first, a.from}, {a.to, b.from}, {b.to, userSpace}}
 }
 
 // Report is a failure as the child wrote it.

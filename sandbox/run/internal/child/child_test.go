@@ -339,6 +339,17 @@ func TestFork(t *testing.T) {
 	})
 }
 
+func TestBetween(t *testing.T) {
+	code, block := span{0x400000, 0x402000}, span{0x7f0000000000, 0x7f0000400000}
+	want := [3]span{{0x10000, 0x400000}, {0x402000, 0x7f0000000000}, {0x7f0000400000, userSpace}}
+	if got := between(code, block); got != want {
+		t.Errorf("the block above the interpreter: %x", got)
+	}
+	if got := between(block, code); got != want {
+		t.Errorf("the block below the interpreter: %x", got)
+	}
+}
+
 func TestTooLarge(t *testing.T) {
 	p := &prog{}
 	p.Data = make([]byte, blockSize)
