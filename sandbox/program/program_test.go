@@ -340,7 +340,7 @@ func TestTerminalGuard(t *testing.T) {
 	}
 	want := "# init: wait for the end of sbx and restore the terminal's mode\n" +
 		"   0  close($sync-write)\n   1  prctl(0xf, \"sbx-tty\")\n   2  setsid()\n   3  read($sync, &0x0, 1) ignore\n" +
-		"   4  ioctl(7, 0x5403, &0x11) ignore\n   5  exit()\n"
+		"   4  ioctl(7, 0x5402, &0x11) ignore\n   5  exit()\n"
 	if got := p.Dump(); got != want {
 		t.Errorf("TerminalGuard:\n%s, want\n%s", got, want)
 	}
