@@ -24,7 +24,7 @@ type action struct {
 	handler  uintptr
 	flags    uint64
 	restorer uintptr
-	mask     uint64
+	mask     uint64 // what waits until the handler is done
 }
 
 const (
@@ -40,7 +40,8 @@ func restorer() uintptr
 // Catch makes a pipe and writes the number of each of the signals to it, a
 // byte each, from now on and for the whole process. It returns the end to read
 // from, which does not block. A signal that is ignored already, as nohup(1)
-// does with SIGHUP, stays ignored.
+// does with SIGHUP, stays ignored; of most others than SIGHUP and SIGINT Go's
+// runtime has taken over the handling and with it the trace that they were.
 //
 // Precondition: it is called once, and not beside package os/signal.
 func Catch(signals ...unix.Signal) (pipe int, err error) {
@@ -58,7 +59,7 @@ func Catch(signals ...unix.Signal) (pipe int, err error) {
 		if old.handler == ignored {
 			continue
 		}
-		a := action{handler: entry(), flags: saRestart | saOnStack | saRestorer, restorer: restorer()}
+		a := action{handler: entry(), flags: saRestart | saOnStack | saRestorer, restorer: restorer(), mask: ^uint64(0)}
 		if err := sigaction(s, &a, nil); err != nil {
 			return -1, fmt.Errorf("catching %s: %w", unix.SignalName(s), err)
 		}
