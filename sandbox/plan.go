@@ -15,7 +15,8 @@ const PlanVersion = 1
 
 // Plan is a sandbox as it will be built: every default is filled in, every
 // path is absolute, every downgrade has been taken and noted. It holds no
-// pointers and no live state, and survives a JSON round trip.
+// pointers and no live state, and survives a JSON round trip, but for paths,
+// arguments and variables that are not UTF-8: JSON has no way to write those.
 type Plan struct {
 	Version int      `json:"version"`
 	Name    string   `json:"name"`

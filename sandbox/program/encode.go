@@ -33,17 +33,16 @@ const (
 	baseShift = 16
 )
 
-// Relocate adds the data section's offset to the addresses that a Relocate
-// table holds; see vector.
 func putWord(b []byte, v uint64) { binary.LittleEndian.PutUint64(b, v) }
 
 // Size is the length of the Program's block in bytes.
 func (p *Program) Size() int { return headSize + opSize*len(p.Ops) + len(p.Data) }
 
 // Encode lays the Program out as one block for the given slots. The block is
-// written to while it runs.
+// written to while it runs; results and the header's buffers are left alone.
 //
-// Precondition: block holds at least Size zero bytes.
+// Precondition: block holds at least Size bytes, zeros or what Encode made for
+// the same slots of a Program that this one begins with and that has no data.
 func (p *Program) Encode(block []byte, slots Slots) error {
 	data := headSize + opSize*len(p.Ops)
 	copy(block[data:], p.Data)
@@ -92,7 +91,8 @@ func (p *Program) encodeOp(out []byte, index int, data uint64, slots Slots) erro
 	return nil
 }
 
-// shiftTable turns data offsets into block offsets.
+// shiftTable turns the n data offsets of a table of vector into block offsets,
+// to which OpRelocate adds the block's address.
 func shiftTable(t []byte, n int, by uint64) {
 	for i := range n {
 		w := t[8*i:]
