@@ -75,8 +75,11 @@ func runHelper(ctx context.Context, path string, pid int, m Map) error {
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}
 	cmd.Stderr = &stderr
 	if err := cmd.Run(); err != nil {
-		said := strings.TrimSpace(stderr.String())
-		return fmt.Errorf("mapping %d ids by %s: %w: %s", count(m), path, err, said)
+		err = fmt.Errorf("mapping %d ids by %s: %w", count(m), path, err)
+		if said := strings.TrimSpace(stderr.String()); said != "" {
+			err = fmt.Errorf("%w: %s", err, said)
+		}
+		return err
 	}
 	return nil
 }

@@ -92,15 +92,14 @@ func (m Map) Validate() error {
 		errs = append(errs, fmt.Errorf("the id map has %d lines, the kernel takes %d", len(m), MaxExtents))
 	}
 	for i, e := range m {
-		switch {
-		case e.Count == 0:
-			errs = append(errs, fmt.Errorf("%s maps no ids", e))
-			continue
-		case uint64(e.Inside)+uint64(e.Count) > 1<<32-1, uint64(e.Outside)+uint64(e.Count) > 1<<32-1:
-			errs = append(errs, fmt.Errorf("%s goes beyond the last id 4294967294", e))
+		if err := e.validate(); err != nil {
+			errs = append(errs, err)
 			continue
 		}
 		for _, f := range m[:i] {
+			if f.validate() != nil {
+				continue
+			}
 			if overlap(e.Inside, e.Count, f.Inside, f.Count) {
 				errs = append(errs, fmt.Errorf("%s and %s overlap inside", f, e))
 			}
@@ -110,6 +109,16 @@ func (m Map) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (e Extent) validate() error {
+	switch {
+	case e.Count == 0:
+		return fmt.Errorf("%s maps no ids", e)
+	case uint64(e.Inside)+uint64(e.Count) > 1<<32-1, uint64(e.Outside)+uint64(e.Count) > 1<<32-1:
+		return fmt.Errorf("%s goes beyond the last id 4294967294", e)
+	}
+	return nil
 }
 
 func overlap(a, n, b, m uint32) bool {

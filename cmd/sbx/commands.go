@@ -50,6 +50,7 @@ type invocation struct {
 	profile  *profiles.Profile // once it is loaded: it knows where its keys stand
 	given    bool              // the command came from the command line
 	jsonErrs bool              // --json-errors
+	silent   bool              // no warnings
 }
 
 // commands are in the order that help lists them. It is a function, so that

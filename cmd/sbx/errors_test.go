@@ -15,6 +15,7 @@ import (
 	"github.com/sbx-sandbox/sbx/sandbox/program"
 	"github.com/sbx-sandbox/sbx/sandbox/resolve"
 	"github.com/sbx-sandbox/sbx/sandbox/run"
+	"github.com/sbx-sandbox/sbx/userns"
 )
 
 const profileText = `version = 1
@@ -129,6 +130,12 @@ func TestPlace(t *testing.T) {
 func stepOf(t *testing.T, key string) program.Step {
 	t.Helper()
 	prog, err := program.Compile(&sandbox.Plan{
+		Version: sandbox.PlanVersion, Name: "p", Hostname: "p", Proc: sandbox.ProcNone, Network: sandbox.NetHost,
+		IDs: sandbox.IDs{
+			Mode:      "single",
+			OuterUIDs: userns.Self(0, 0), OuterGIDs: userns.Self(0, 0), InnerUIDs: userns.Self(0, 0), InnerGIDs: userns.Self(0, 0),
+		},
+		Root:    sandbox.Root{Size: 1 << 20, Inodes: 64},
 		Mounts:  []sandbox.Mount{{Kind: sandbox.Bind, Source: "/none", Target: "/data", IsDir: true, Own: true, From: key}},
 		Process: sandbox.Process{Argv: []string{"true"}, Lookup: []string{"/bin"}, Dir: "/"},
 	})

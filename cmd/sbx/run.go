@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-sandbox/sbx/profiles"
 	"github.com/sbx-sandbox/sbx/sandbox"
@@ -88,12 +89,19 @@ func (inv *invocation) start(ref string, argv []string, o *options, adjust func(
 	if adjust != nil {
 		adjust(plan)
 	}
-	if !o.quiet {
-		inv.warn(plan)
+	inv.silent = o.quiet || o.jsonErrs
+	for _, text := range warnings(plan) {
+		inv.warn("%s", text)
 	}
 	st, err := begun.Run(plan)
 	if err != nil {
 		return err
+	}
+	switch {
+	case st.TimedOut:
+		inv.warn("ended by the timeout of %v", plan.Process.Timeout)
+	case st.InitKilled != 0:
+		inv.warn("the sandbox was killed by %s", unix.SignalName(st.InitKilled))
 	}
 	inv.status = st.Code
 	return nil
@@ -185,13 +193,20 @@ func (inv *invocation) xdg(variable, fallback string) string {
 	return filepath.Join(dir, "sbx")
 }
 
-// warn prints what the person should know before the command runs, a line each.
-func (inv *invocation) warn(p *sandbox.Plan) {
-	seen := map[string]bool{}
+// warnings are what the person should know before the command runs.
+func warnings(p *sandbox.Plan) []string {
+	var list []string
 	for _, n := range p.Notes {
-		if n.Level != "info" && !seen[n.Text] {
-			seen[n.Text] = true
-			fmt.Fprintf(inv.err, "%s %s\n", paint(inv.err, yellow, "sbx: warning:"), n.Text)
+		if n.Level != "info" && !slices.Contains(list, n.Text) {
+			list = append(list, n.Text)
 		}
+	}
+	return list
+}
+
+// warn prints one line, unless it is not wanted.
+func (inv *invocation) warn(format string, args ...any) {
+	if !inv.silent {
+		fmt.Fprintf(inv.err, "%s %s\n", paint(inv.err, yellow, "sbx: warning:"), printable(fmt.Sprintf(format, args...)))
 	}
 }

@@ -99,7 +99,7 @@ func runFlags(fs *pflag.FlagSet) *options {
 		words: []string{"nofile=", "fsize=", "core=", "cpu=", "stack=", "memlock="}, set: o.addUlimit})
 	add(fs, flagSpec{name: "set", arg: "KEY=VALUE", group: gProfile, usage: "set any key of the profile, as limits.stack=8M", words: []string{"@key"}, set: o.addSet})
 	addSwitch(fs, &o.quiet, "quiet", "q", gOutput, "no warnings")
-	addSwitch(fs, &o.jsonErrs, "json-errors", "", gOutput, "a failure is one JSON object on stderr")
+	addSwitch(fs, &o.jsonErrs, "json-errors", "", gOutput, "a failure is one JSON object on stderr; no warnings")
 	return o
 }
 

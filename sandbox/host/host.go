@@ -29,9 +29,12 @@ type Facts struct {
 	// the soft and hard limit on open files that sbx was started with.
 	Hard   [16]uint64
 	Nofile [2]uint64
-	Stdio  [3]Stdio
-	Exe    string // the running binary, "" when unknown
-	Files  Files
+	// CorePipe says that core dumps go to a program of the host's, whatever the
+	// limit on their size (core(5), "Piping core dumps to a program").
+	CorePipe bool
+	Stdio    [3]Stdio
+	Exe      string // the running binary, "" when unknown
+	Files    Files
 
 	// SubUIDs and the rest are found only when a range of ids is asked for.
 	SubUIDs, SubGIDs     userns.Range
@@ -121,6 +124,9 @@ func Probe(wantRange bool) (Facts, error) {
 		}
 	}
 	f.Nofile = firstlimit.Nofile
+	if pattern, err := readSmall("/proc/sys/kernel/core_pattern", 4096); err == nil {
+		f.CorePipe = strings.HasPrefix(pattern, "|")
+	}
 	if wantRange {
 		f.findRange()
 	}

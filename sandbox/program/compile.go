@@ -12,14 +12,16 @@ import (
 )
 
 // Compile turns a Plan into the Program that builds it. It does not look at
-// the host; the same Plan always gives the same Program.
+// the host; the same Plan always gives the same Program. A Plan that is not
+// valid is a fault of who made it, and is refused.
 //
 // The order is that of docs/ARCHITECTURE.md. In short: tie the child's life to
 // its starter, write the id maps, build the file tree while it has the rights
 // to, take away every right, then become the command.
-//
-// Precondition: p.Validate() is nil.
 func Compile(p *sandbox.Plan) (*Program, error) {
+	if err := p.Validate(); err != nil {
+		return nil, fmt.Errorf("BUG: this is no plan: %w", err)
+	}
 	b := &builder{}
 	b.p.Ops = make([]Op, 0, 512)
 	b.p.Data = make([]byte, 0, 24<<10)
@@ -136,6 +138,9 @@ func (b *builder) outerIDs(p *sandbox.Plan) {
 		one := b.space(8)
 		b.op(Op{Nr: unix.SYS_READ}, slot(SlotSync), addr(one), c(1))
 		b.op(Op{Nr: OpExpect}, addr(one), c(0xff), c(1), c(uint64(unix.ECANCELED)))
+		if ids.OuterGIDs.IsSelf(p.Caller.GID) {
+			return // newgidmap(1) then denies setgroups(2), as the kernel asks of it
+		}
 		b.step("", "", "leave the caller's supplementary groups")
 		gid := b.words(uint64(p.IDs.GID))
 		b.call(unix.SYS_SETGROUPS, c(1), addr(gid))

@@ -184,6 +184,7 @@ type builder struct {
 	sources map[string]int  // operations that cloned binds in the host's own tree, by target
 	devs    []int           // operations that cloned the devices, in the Plan's order
 	tty     int             // operation that opened the command's side of the terminal
+	stash   string          // where files are made that only a mount can put in their place
 }
 
 func c(v uint64) Arg       { return Arg{Const, v} }

@@ -18,7 +18,7 @@ import (
 const noLinks = unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS
 
 func (b *builder) tree(p *sandbox.Plan) {
-	b.made = map[string]bool{".": true}
+	b.made, b.stash = map[string]bool{".": true}, stash(p)
 	b.cloneDevices(p)
 	root := -1
 	if p.Root.InPlace {
@@ -28,20 +28,7 @@ func (b *builder) tree(p *sandbox.Plan) {
 	}
 	b.dev(p)
 	b.proc(p)
-	sealed := ""
-	for _, m := range p.Mounts {
-		if sealed != "" && !strings.HasPrefix(m.Target, sealed+"/") {
-			b.seal(sealed)
-			sealed = ""
-		}
-		b.mount(m)
-		if m.Kind == sandbox.Tmpfs && m.ReadOnly {
-			sealed = m.Target
-		}
-	}
-	if sealed != "" {
-		b.seal(sealed)
-	}
+	b.mounts(p.Mounts)
 	if p.Root.InPlace {
 		return
 	}
@@ -52,6 +39,25 @@ func (b *builder) tree(p *sandbox.Plan) {
 	if p.Root.ReadOnly {
 		b.step("/", p.Root.From, "make the root read-only")
 		b.setattr(res(root), "", unix.AT_EMPTY_PATH, unix.MOUNT_ATTR_RDONLY, 0)
+	}
+}
+
+// mounts makes them in their order. A read-only tmpfs becomes so when all that
+// lies below it is in place.
+func (b *builder) mounts(list []sandbox.Mount) {
+	var open []int // indexes of such tmpfses, each below the one before
+	for i, m := range list {
+		for n := len(open); n > 0 && !strings.HasPrefix(m.Target, list[open[n-1]].Target+"/"); n-- {
+			b.seal(list[open[n-1]:i])
+			open = open[:n-1]
+		}
+		b.mount(m)
+		if m.Kind == sandbox.Tmpfs && m.ReadOnly {
+			open = append(open, i)
+		}
+	}
+	for n := len(open); n > 0; n-- {
+		b.seal(list[open[n-1]:])
 	}
 }
 
@@ -290,11 +296,34 @@ func (b *builder) link(m sandbox.Mount) {
 	b.made[r] = true
 }
 
-// seal makes a tmpfs and all that was mounted below it read-only. What was
-// sealed before keeps its own attributes too.
-func (b *builder) seal(target string) {
-	b.step(target, "", "make %s read-only with all that is below", target)
-	b.setattr(atCWD, rel(target), unix.AT_RECURSIVE, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, 0)
+// seal makes the tmpfs m[0] and what was mounted below it read-only: all at
+// once, unless something there is to be written or has devices.
+func (b *builder) seal(m []sandbox.Mount) {
+	const attr = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
+	var sealed []string
+	flags, doc := unix.AT_RECURSIVE, "make %s read-only with all that is below"
+	for _, c := range m[1:] {
+		switch {
+		case !strings.HasPrefix(c.Target, m[0].Target+"/"):
+		case c.Sealed:
+			sealed = append(sealed, c.Target)
+		case (c.Kind == sandbox.Bind || c.Kind == sandbox.Tmpfs) && (!c.ReadOnly || c.Dev):
+			flags, doc = 0, "make %s read-only"
+		}
+	}
+	b.step(m[0].Target, "", doc, m[0].Target)
+	if m[0].Direct {
+		b.setattr(atCWD, rel(m[0].Target), flags, attr, 0)
+	} else {
+		b.setattr(res(b.open(atCWD, rel(m[0].Target))), "", unix.AT_EMPTY_PATH|flags, attr, 0)
+	}
+	if flags != 0 {
+		return
+	}
+	for _, target := range sealed {
+		b.step(target, "", "make %s read-only", target)
+		b.setattr(atCWD, rel(target), unix.AT_RECURSIVE, attr, 0)
+	}
 }
 
 func (b *builder) bind(m sandbox.Mount) {
@@ -335,7 +364,8 @@ func (m bindText) String() string {
 
 func (b *builder) mountTmpfs(m sandbox.Mount) {
 	if !m.Direct {
-		b.put(b.tmpfs(m.Size, m.Inodes, m.Mode, attributes(m)), m)
+		attr := attributes(m) &^ unix.MOUNT_ATTR_RDONLY // that is for seal
+		b.put(b.tmpfs(m.Size, m.Inodes, m.Mode, attr), m)
 		return
 	}
 	_, r := b.place(m)
@@ -379,10 +409,16 @@ func (b *builder) cloneNull() int {
 	return t
 }
 
-// stash is a directory of the new root that exists while files are made whose
-// place is in a host's tree or in a home that is kept, where only a mount puts
-// them for this run alone.
-const stash = ".sbx-stash"
+// stash is a directory of the sandbox's own that exists while files are made
+// whose place is in a host's tree or in a home that is kept, where only a mount
+// puts them for this run alone. It is in the new root, or, with the host's tree
+// as the root, in the sandbox's /dev.
+func stash(p *sandbox.Plan) string {
+	if p.Root.InPlace {
+		return "dev/.sbx-stash"
+	}
+	return ".sbx-stash"
+}
 
 func (b *builder) file(m sandbox.Mount) {
 	b.step(m.Target, m.From, "write %d bytes to %s", len(m.Content), m.Target)
@@ -399,20 +435,20 @@ func (b *builder) file(m sandbox.Mount) {
 		}
 		return
 	}
-	b.mkdir(stash, 0o700, true)
-	tmp := stash + "/f"
+	b.mkdir(b.stash, 0o700, true)
+	tmp := b.stash + "/f"
 	b.create(tmp, m)
 	t := b.clone(res(b.open(atCWD, tmp)))
 	b.setattr(res(t), "", unix.AT_EMPTY_PATH, attributes(m), 0)
 	b.put(t, m)
 	b.call(unix.SYS_UNLINKAT, atCWD, b.str(tmp), c(0))
-	b.call(unix.SYS_UNLINKAT, atCWD, b.str(stash), c(unix.AT_REMOVEDIR))
-	delete(b.made, stash)
+	b.call(unix.SYS_UNLINKAT, atCWD, b.str(b.stash), c(unix.AT_REMOVEDIR))
+	delete(b.made, b.stash)
 }
 
 func (b *builder) create(rel string, m sandbox.Mount) {
 	f := b.call(unix.SYS_OPENAT, atCWD, b.str(rel), c(unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC), c(uint64(m.Mode)))
-	text := b.str(m.Content)
+	text := addr(b.bytes([]byte(m.Content))) // it may hold NUL bytes
 	// One write(2) is whole on tmpfs unless it is full; then it is short.
 	n := b.call(unix.SYS_WRITE, res(f), text, ci(len(m.Content)))
 	got := b.space(8)

@@ -69,3 +69,15 @@ func buildInput(b *testing.B) resolve.Input {
 	}
 	return resolve.Input{Profile: prof, Facts: facts, Argv: []string{"true"}}
 }
+
+func BenchmarkValidate(b *testing.B) {
+	plan, err := resolve.Plan(buildInput(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := plan.Validate(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -34,7 +34,8 @@ func (r *resolver) features() {
 	} else {
 		add("capabilities", "enforced", fmt.Sprintf("%d kept in a user namespace that owns nothing", len(p.Security.Keep)), "", "user.as")
 	}
-	add("keyring", "enforced", "session keyring of its own", "", "")
+	add("keyring", "degraded", "session keyring of its own",
+		"a key of the user's whose number is known can still be reached; that takes a system call filter", "")
 	if p.Security.NestedUserNS {
 		add("no_nested_namespaces", "off", "/proc/sys/user", "the profile allows them", "security.nested_userns")
 	} else {

@@ -26,12 +26,15 @@ func (r *resolver) own() {
 			m.Own = cover.Own
 		}
 		m.Direct = r.direct(m, cover)
+		// A mount of the profile's may have taken the tmpfs's place.
+		m.Sealed = m.Sealed && m.Direct && cover != nil && cover.Kind == sandbox.Tmpfs && cover.ReadOnly
 		if m.Own {
 			r.ownTarget(m)
 		} else {
 			r.hostTarget(m, cover)
 		}
 	}
+	r.plan.Mounts = slices.DeleteFunc(ms, func(m sandbox.Mount) bool { return m.Kind == "" })
 }
 
 // belowLinks refuses what lies below a link that the sandbox itself has: the
@@ -99,9 +102,13 @@ func (r *resolver) hostTarget(m *sandbox.Mount, cover *sandbox.Mount) {
 			return
 		}
 		r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s would have to be made in %s, which is the host's", m.Target, holder), Hint: "mount a tmpfs on its parent directory, or create it on the host"})
+	case err != nil && m.Kind == sandbox.Guard && slices.ContainsFunc(r.plan.Create, func(d string) bool { return within(d, m.Source) }):
+		// it is made before the sandbox starts
 	case err != nil:
 		r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s does not exist in %s, and sbx makes nothing in a host's tree", m.Target, holder),
 			Hint: "create it on the host, choose an existing target, or mount a tmpfs on its parent directory"})
+	case m.Kind == sandbox.File && r.plan.Root.InPlace && !r.plan.Pseudo.Dev:
+		r.fail(&Error{Key: m.From, Msg: m.Target + " can't be made: with the host's tree as the root, files of the sandbox's own are kept in its /dev", Hint: `set root.dev = "minimal"`})
 	case e.Type() == unix.S_IFLNK:
 		r.fail(&Error{Key: m.From, Msg: m.Target + " is a symbolic link, and mounting stops at links", Hint: "name the place that it leads to"})
 	case m.Kind == sandbox.Mask, m.Kind == sandbox.Guard:
@@ -129,7 +136,6 @@ func kindOf(dir bool) string {
 // the directories above it are pinned, since only a mount point can't be
 // renamed away.
 func (r *resolver) guards() {
-	r.plan.Mounts = slices.DeleteFunc(r.plan.Mounts, func(m sandbox.Mount) bool { return m.Kind == "" })
 	paths := slices.Clone(r.StateDirs)
 	for _, f := range r.prof.Files {
 		if strings.HasPrefix(f, "/") {
@@ -170,7 +176,8 @@ func (r *resolver) guard(p string, pinned map[string]bool) {
 			continue
 		}
 		inside := path.Join(cover.Target, e.Path[len(cover.Source):])
-		if at := r.covering(inside, len(r.plan.Mounts)); at == nil || at.ReadOnly || at.Kind == sandbox.Tmpfs || at.Kind == sandbox.Mask {
+		at := r.covering(inside, len(r.plan.Mounts))
+		if at == nil || at.ReadOnly || at.Kind != sandbox.Bind && at.Kind != sandbox.Guard || hostPath(*at, inside) != e.Path {
 			continue // out of reach there, or read-only already
 		}
 		for _, dir := range between(cover.Target, inside) {

@@ -26,6 +26,8 @@ func (r *resolver) ids() {
 			r.fail(&Error{Key: "user.map", Msg: "a range of ids can't be had", Hint: `or set user.map = "single"`, Err: f.RangeErr})
 			return
 		}
+		r.ownInGrant("uid", f.UID, f.SubUIDs)
+		r.ownInGrant("gid", f.GID, f.SubGIDs)
 		ids.OuterUIDs, ids.OuterGIDs = userns.Keep(f.UID, f.SubUIDs), userns.Keep(f.GID, f.SubGIDs)
 		if asRoot {
 			ids.OuterUIDs, ids.OuterGIDs = userns.Root(f.UID, f.SubUIDs), userns.Root(f.GID, f.SubGIDs)
@@ -45,6 +47,15 @@ func (r *resolver) ids() {
 	}
 	if n := len(f.Groups); n > 1 || n == 1 && f.Groups[0] != f.GID {
 		r.note("info", "groups", "user.map", "the caller's supplementary groups stay in effect inside: with one mapped id the kernel does not let them be dropped (user_namespaces(7))")
+	}
+}
+
+// ownInGrant refuses a grant that holds the caller's own id, which is mapped
+// beside it and can't be mapped twice.
+func (r *resolver) ownInGrant(what string, own uint32, sub userns.Range) {
+	if own >= sub.Start && own-sub.Start < sub.Count {
+		r.fail(&Error{Key: "user.map", Msg: fmt.Sprintf("the subordinate ids %d:%d hold your own %s %d", sub.Start, sub.Count, what, own),
+			Hint: fmt.Sprintf(`an administrator can choose others in /etc/sub%s; or set user.map = "single"`, what)})
 	}
 }
 
@@ -81,6 +92,9 @@ func (r *resolver) explicitIDs() {
 		*m.in = in
 	}
 	ids.InnerUIDs, ids.InnerGIDs = ids.OuterUIDs.Identity(), ids.OuterGIDs.Identity()
+	if ids.OuterUIDs.IsSelf(f.UID) && ids.OuterGIDs.IsSelf(f.GID) {
+		ids.Mode = "single" // which needs no helper
+	}
 }
 
 func extents(list []profiles.IDMap) userns.Map {

@@ -58,7 +58,7 @@ func (r *resolver) environment() {
 		p.Env = append(p.Env, k+"="+v)
 	}
 	slices.Sort(p.Env)
-	p.Lookup = strings.Split(env["PATH"], ":")
+	p.Lookup = strings.Split(insidePath(env["PATH"]), ":") // set by the profile or -e, it may be anything
 }
 
 // passes says whether the caller's variable is taken over. Unset is stronger
@@ -186,6 +186,9 @@ func (r *resolver) limits() {
 			continue
 		}
 		v := uint64(x.value)
+		if x.resource == unix.RLIMIT_CORE && v == 0 && r.facts.CorePipe {
+			v = 1 // what a pipe does respect (Linux, fs/coredump.c: the recursion guard)
+		}
 		if hard := r.facts.Hard[x.resource]; v > hard {
 			r.note("info", "", x.key, "%s is lowered to the caller's own limit of %d", x.key, hard)
 			v = hard

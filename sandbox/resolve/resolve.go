@@ -6,6 +6,8 @@ package resolve
 import (
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 
 	"github.com/sbx-sandbox/sbx/profiles"
 	"github.com/sbx-sandbox/sbx/sandbox"
@@ -52,6 +54,7 @@ type Input struct {
 // Plan resolves in. All problems are reported at once, each an *Error.
 func Plan(in Input) (*sandbox.Plan, error) {
 	r := &resolver{Input: in, prof: in.Profile, facts: &in.Facts}
+	r.StateDirs = r.realStateDirs()
 	r.plan = &sandbox.Plan{
 		Version: sandbox.PlanVersion,
 		Name:    in.Profile.Name,
@@ -90,6 +93,24 @@ type resolver struct {
 	errs  []error
 	links map[string]string // symbolic links of the new root: path -> absolute target
 	space string            // the workspace's real path, "" for none
+}
+
+// realStateDirs adds to sbx's own directories where links lead them: a linked
+// ~/.config may lie in a tree that is granted.
+func (r *resolver) realStateDirs() []string {
+	dirs := slices.Clone(r.StateDirs)
+	for _, d := range r.StateDirs {
+		e, err := r.facts.Files.Resolve(d, "")
+		if err != nil { // not there yet: what is above it may be
+			if e, err = r.facts.Files.Resolve(path.Dir(d), ""); err == nil {
+				e.Path = path.Join(e.Path, path.Base(d))
+			}
+		}
+		if err == nil && !slices.Contains(dirs, e.Path) {
+			dirs = append(dirs, e.Path)
+		}
+	}
+	return dirs
 }
 
 func (r *resolver) fail(e *Error) { r.errs = append(r.errs, e) }

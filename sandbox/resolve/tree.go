@@ -24,7 +24,8 @@ var systemDirs = []string{"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32
 var minimalEtc = []string{
 	"alternatives", "bash.bashrc", "ca-certificates", "crypto-policies", "debian_version", "fonts",
 	"gai.conf", "host.conf", "inputrc", "java", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
-	"locale.alias", "locale.conf", "localtime", "lsb-release", "magic", "mime.types", "networks",
+	"locale.alias", "locale.conf", "localtime", "lsb-release", "magic", "man_db.conf", "manpath.config",
+	"mime.types", "networks",
 	"nsswitch.conf", "os-release", "pki", "profile", "profile.d", "protocols", "python3", "rpc",
 	"services", "shells", "ssl", "terminfo", "timezone", "vim", "xattr.conf",
 }
@@ -233,6 +234,10 @@ func (r *resolver) home() {
 	case "tmpfs":
 		r.add(sandbox.Mount{Kind: sandbox.Tmpfs, Target: f.Home, IsDir: true, Size: h.Size, Inodes: inodes(h.Size), Mode: 0o700, From: "home.mode", Why: "an empty home, gone afterwards"})
 	case "persistent":
+		if !path.IsAbs(r.HomesDir) {
+			r.fail(&Error{Key: "home.mode", Msg: "there is no place to keep a home", Hint: "set HOME to your home directory"})
+			return
+		}
 		dir := path.Join(r.HomesDir, r.prof.Name)
 		r.plan.Create = append(r.plan.Create, dir)
 		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: f.Home, Source: dir, IsDir: true, Private: true, From: "home.mode", Why: "this sandbox's own home, kept"})
@@ -265,8 +270,14 @@ func (r *resolver) share(p, key string) {
 func (r *resolver) hide(p, key string) {
 	for _, match := range glob(r.facts.Files, p) {
 		e, err := r.facts.Files.Lstat(match)
-		if err != nil || e.Type() == unix.S_IFLNK {
-			continue // what a link leads to has to be hidden where it is
+		if err != nil {
+			continue
+		}
+		if e.Type() == unix.S_IFLNK { // mounting stops at links
+			if to, err := r.facts.Files.Resolve(match, ""); err == nil {
+				r.note("warning", "mounts", key, "%s is a link to %s and hides nothing: that has to be hidden where it is", match, to.Path)
+			}
+			continue
 		}
 		if !e.IsDir && e.Links > 1 {
 			r.note("warning", "mounts", key, "%s is hidden, but the file has %d names: it can be read by another of them that is granted", match, e.Links)

@@ -81,7 +81,9 @@ func (st *Start) sandboxed() *sandboxed {
 
 // Run builds the sandbox of p; see the function Run.
 func (st *Start) Run(p *sandbox.Plan) (Status, error) {
-	if p.Shape() != st.shape {
+	shape := p.Shape()
+	shape.Range = shape.Range || st.shape.Range // what is there for a range may go unused
+	if shape != st.shape {
 		st.Abort()
 		return Status{}, errors.New("BUG: the plan's shape is not the one the sandbox was begun with")
 	}
@@ -250,17 +252,19 @@ func (s *sandboxed) assist() error {
 	if err := s.readReport(); err != nil {
 		return err
 	}
-	s.running = true
 	if s.plan.Process.Terminal != [3]bool{} {
 		if term == nil {
 			return errors.New("BUG: the sandbox started without handing out its terminal")
 		}
 		s.term = term
-		return term.open()
+		if err := term.open(); err != nil {
+			return err
+		}
 	}
 	if s.pipe != nil {
 		s.pipe.open()
 	}
+	s.runs()
 	return nil
 }
 
@@ -339,6 +343,7 @@ func (s *sandboxed) wait() (Status, error) {
 	}
 	init := s.reap()
 	if s.term != nil {
+		s.drain()
 		s.term.close()
 	}
 	if s.pipe != nil {

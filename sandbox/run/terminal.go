@@ -129,7 +129,9 @@ func (t *terminal) foreground() bool {
 // restore gives the caller's terminal its own mode back.
 func (t *terminal) restore() {
 	if t.saved != nil {
-		_ = unix.IoctlSetTermios(t.host, unix.TCSETSW, t.saved)
+		// Not TCSETSW, which waits for output: a terminal that was stopped (^S)
+		// takes none.
+		_ = unix.IoctlSetTermios(t.host, unix.TCSETS, t.saved)
 	}
 }
 
@@ -171,11 +173,10 @@ func (t *terminal) output() {
 	}
 }
 
-// close waits for the last output, then restores the caller's terminal.
+// close restores the caller's terminal.
 //
-// Precondition: every process of the sandbox is gone.
+// Precondition: every process of the sandbox is gone, and drain has returned.
 func (t *terminal) close() {
-	<-t.idle
 	t.restore()
 	t.guard.stop()
 	unix.Close(t.master)

@@ -21,6 +21,11 @@ type watch struct {
 	last    time.Time // of the last SIGINT
 	expired bool      // the timeout has passed
 	due     time.Time // when to end, or then to kill, the command; zero for never
+	ending  bool      // somebody asked for the end
+	// early is a signal that came before the command was known to run, earlyBy
+	// when it counts as one that came before the command runs.
+	early   unix.Signal
+	earlyBy time.Time
 }
 
 // impatience is how soon a second SIGINT must follow to kill.
@@ -51,24 +56,53 @@ func (w *watch) until(fd int) error {
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("waiting for the sandbox: %w", err)
 		}
+		if n > 0 && fds[0].Revents != 0 {
+			// First, since a signal means something else once the command runs,
+			// or is over; it is taken when the next thing is waited for.
+			return nil
+		}
 		if n > 0 && fds[1].Revents != 0 {
 			if err := w.take(); err != nil {
 				return err
 			}
 		}
+		if w.early != 0 && !time.Now().Before(w.earlyBy) {
+			return &InterruptedError{w.early}
+		}
 		w.clock()
-		if n > 0 && fds[0].Revents != 0 {
-			return nil
+	}
+}
+
+// drain waits until the terminal took the command's last output. One that is
+// stopped (^S) may keep it for as long as it likes, unless the end was asked
+// for: then it has the time that a person has between two ^C.
+//
+// Precondition: every process of the sandbox is gone.
+func (w *watch) drain() {
+	const look = 50 * time.Millisecond
+	for left := impatience; left > 0; {
+		select {
+		case <-w.s.term.idle:
+			return
+		case <-time.After(look):
+		}
+		_ = w.take() // there is no command any more that a signal could be for
+		if w.ending || w.expired {
+			left -= look
 		}
 	}
 }
 
 // patience is how long to wait for anything, in milliseconds, -1 for ever.
 func (w *watch) patience() int {
-	if w.due.IsZero() {
+	by := w.due
+	if !w.earlyBy.IsZero() {
+		by = w.earlyBy // there is no timeout before the command runs
+	}
+	if by.IsZero() {
 		return -1
 	}
-	return int(max(time.Until(w.due), 0)/time.Millisecond) + 1
+	return int(max(time.Until(by), 0)/time.Millisecond) + 1
 }
 
 // clock asks the command to end when its time is over, and kills all when it
@@ -119,8 +153,9 @@ func (w *watch) one(sig unix.Signal) error {
 		}
 	case unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT:
 		if !w.running {
-			return &InterruptedError{sig}
+			return w.soon(sig)
 		}
+		w.ending = true
 	}
 	if sig == unix.SIGINT {
 		if time.Since(w.last) < impatience {
@@ -130,6 +165,29 @@ func (w *watch) one(sig unix.Signal) error {
 	}
 	w.send(sig)
 	return nil
+}
+
+// almost is how long the news that the command runs may take. PID 1 passes it
+// on by closing its end of a pipe, which it can't before the command runs.
+const almost = 100 * time.Millisecond
+
+// soon keeps a signal for the command, which may be running already. A second
+// one is not kept.
+func (w *watch) soon(sig unix.Signal) error {
+	if w.early != 0 {
+		return &InterruptedError{sig}
+	}
+	w.early, w.earlyBy = sig, time.Now().Add(almost)
+	return nil
+}
+
+// runs says that the command runs, and gives it the signal that was kept.
+func (w *watch) runs() {
+	w.running = true
+	if sig := w.early; sig != 0 {
+		w.early, w.earlyBy = 0, time.Time{}
+		_ = w.one(sig) // it runs, so that no signal is too early
+	}
 }
 
 // send signals PID 1, which passes it on to the command.

@@ -18,12 +18,11 @@ func planted(what, profile, link string, naive func(w *world.World) string) row 
 	return row{
 		id: "R12-links", what: what,
 		do: func(t *testing.T, w *world.World) {
-			p := w.Profile(t, expander(w).Replace(profile))
 			plant := fmt.Sprintf(`p=%q; mkdir -p "$(dirname "$p")"; rm -rf "$p"; ln -s %q "$p"`, expander(w).Replace(link), w.Victim)
 			if got := w.Run(t, w.Sandboxed(w.Profile(t, expander(w).Replace(withoutMounts(profile))), "sh", "-c", plant)...); got.Code != 0 {
 				t.Fatalf("planting: %d %s", got.Code, got.Err)
 			}
-			p = w.Profile(t, expander(w).Replace(profile))
+			p := w.Profile(t, expander(w).Replace(profile))
 			got := w.Run(t, w.Sandboxed(p, "true")...)
 			if got.Code != 0 && got.Code != 125 {
 				t.Errorf("sbx ended with %d: %s", got.Code, got.Err)

@@ -31,10 +31,12 @@ func keyRows() []row {
 			},
 		}
 	}
+	byNumber := keyed("the user's, by its number", "keylink", "USER", "sbx-attack")
+	byNumber.id = "R18-user-keyring"
 	return []row{
 		keyed("by name, in the session's", "keysearch", "sbx-attack"),
 		keyed("by number", "keyread", "KEY"),
-		keyed("the user's, by its number", "keylink", "USER", "sbx-attack"),
+		byNumber,
 	}
 }
 

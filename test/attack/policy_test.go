@@ -190,6 +190,44 @@ func policyRows() []row {
 			refused("changed after it was trusted")
 		},
 	}, {
+		id: "R06-hostile-profile", what: "each kind of grant",
+		do: func(t *testing.T, w *world.World) {
+			w.Write(t, w.Home+"/.gitconfig", "x")
+			w.Write(t, w.Home+"/secret", "x")
+			w.Env = append(w.Env, "MY_VARIABLE=x")
+			for _, grant := range []string{
+				"[network]\nmode = \"host\"\n",
+				"[home]\nmode = \"host\"\n", "[home]\nmode = \"host\"\naccess = \"rw\"\n", "[home]\nshare = [\"~/secret\"]\n", "[home]\nmode = \"persistent\"\n",
+				"[workspace]\npath = \"..\"\n", "[workspace]\npath = \"/usr\"\n", "[workspace]\npath = \"VICTIM\"\n",
+				"[root]\nsource = \"/\"\n", "[root]\netc = \"host\"\n", "[root]\nsource = \"VICTIM\"\n", "[root]\nsys = \"ro\"\n",
+				"[environment]\npass = [\"MY_*\"]\n", "[environment]\nset = {X = \"${MY_VARIABLE}\"}\n",
+				"[mounts.\"/x\"]\nsource = \"VICTIM\"\n", "[mounts.\"VICTIM/key\"]\n", "[mounts.\"/x\"]\nsource = \"../victim\"\n",
+				"[user]\nmap = \"range\"\n", "[user]\nas = \"root\"\n", "[security]\nnested_userns = true\n",
+				"[namespaces]\nipc = \"host\"\n", "[namespaces]\nuts = \"host\"\n", "[namespaces]\ncgroup = \"host\"\n",
+				"[limits]\nprocesses = -1\n", "[limits]\ncore = -1\n", "[limits]\ninotify_instances = -1\n",
+				"extends = []\n[network]\nmode = \"host\"\n",
+			} {
+				grant = expander(w).Replace(grant)
+				file := w.Work + "/.sbx.toml"
+				w.Write(t, file, "version = 1\n"+grant)
+				for _, ref := range [][]string{{w.Sbx, "run", file, "--"}, {w.Sbx, "run", "--"}} {
+					got := w.Run(t, append(ref, w.Probe, "marker", w.Work+"/ran")...)
+					if got.Code != 125 || world.Exists(w.Work+"/ran") {
+						t.Errorf("%q: status %d, want 125; the command ran: %v; %s", grant, got.Code, world.Exists(w.Work+"/ran"), got.Err)
+					}
+					os.Remove(w.Work + "/ran")
+				}
+			}
+			// The control: what only takes away needs no leave, and one's own may grant.
+			w.Write(t, w.Work+"/.sbx.toml", "version = 1\n[limits]\nprocesses = 20\n[home]\nshare = []\n")
+			if got := w.Run(t, w.Sbx, "run", "--", "true"); got.Code != 0 {
+				t.Errorf("control: a profile that takes away: status %d; %s", got.Code, got.Err)
+			}
+			if got := w.Run(t, w.Sandboxed(w.Profile(t, "[network]\nmode = \"host\"\n"), "true")...); got.Code != 0 {
+				t.Errorf("control: the user's own profile: status %d; %s", got.Code, got.Err)
+			}
+		},
+	}, {
 		id: "R17-environment", what: "secrets and loader variables",
 		do: func(t *testing.T, w *world.World) {
 			bad := []string{"X_TOKEN=1", "AWS_SECRET_ACCESS_KEY=1", "BASH_ENV=/x", "ENV=/x", "GIT_DIR=/x", "GIT_SSH_COMMAND=x",

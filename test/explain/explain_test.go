@@ -144,9 +144,12 @@ func mounts(text string) []mount {
 	var list []mount
 	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 	for line := range strings.Lines(text) {
-		f := strings.Fields(line)
-		dash := slices.Index(f, "-")
-		if len(f) < 9 || dash < 0 {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), " ")
+		if len(f) < 6 {
+			continue
+		}
+		dash := slices.Index(f[6:], "-") + 6
+		if dash < 6 || len(f) < dash+4 {
 			continue
 		}
 		list = append(list, mount{root: unescape.Replace(f[3]), target: unescape.Replace(f[4]), options: strings.Split(f[5], ","), fstype: f[dash+1], super: strings.Split(f[dash+3], ",")})

@@ -75,11 +75,6 @@ func (s *session) ends(t *testing.T) int {
 	return world.Code(s.cmd)
 }
 
-func (s *session) sandboxed(t *testing.T, profile string, argv ...string) []string {
-	t.Helper()
-	return s.w.Sandboxed(s.w.Profile(t, profile), argv...)
-}
-
 func terminalWorld(t *testing.T) *world.World {
 	t.Helper()
 	w := world.New(t)
@@ -116,7 +111,7 @@ func TestTerminalInterrupt(t *testing.T) {
 		t.Run(tty, func(t *testing.T) {
 			w := terminalWorld(t)
 			p := w.Profile(t, "[process]\ntty = \""+tty+"\"\n")
-			s := on(t, w, 7, nil, w.Sandboxed(p, "sh", "-c", `trap 'echo interrupted; exit 7' INT; echo ready; sleep 100`)...)
+			s := on(t, w, 7, nil, w.Sandboxed(p, "sh", "-c", `trap 'echo interrupted; exit 7' INT; echo ready; while :; do sleep 0.05; done`)...)
 			s.expect(t, "ready")
 			s.Type(t, "\x03")
 			s.expect(t, "interrupted")
@@ -245,6 +240,39 @@ func TestTerminalRestored(t *testing.T) {
 			if now := s.Mode(t); now != s.mode {
 				t.Errorf("the terminal's mode was %+v and is %+v", s.mode, now)
 			}
+		})
+	}
+}
+
+// TestTerminalStalled: a terminal that takes no more output (^S) keeps nobody
+// from ending the sandbox.
+func TestTerminalStalled(t *testing.T) {
+	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGHUP} {
+		t.Run(unix.SignalName(sig), func(t *testing.T) {
+			w := terminalWorld(t)
+			s := on(t, w, 7, nil, w.Sandboxed(w.Profile(t, ""), "sh", "-c", `echo ready; exec yes`)...)
+			s.expect(t, "ready")
+			if err := unix.IoctlSetInt(int(s.Slave.Fd()), unix.TCXONC, unix.TCOOFF); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(200 * time.Millisecond)
+			_ = s.cmd.Process.Signal(sig)
+			done := make(chan struct{})
+			go func() { _ = s.cmd.Wait(); close(done) }()
+			select {
+			case <-done:
+				if code := world.Code(s.cmd); code != 128+int(sig) {
+					t.Errorf("status %d, want %d", code, 128+int(sig))
+				}
+			case <-time.After(10 * time.Second):
+				t.Errorf("ten seconds after %s sbx is still there: %v", unix.SignalName(sig), world.Below(t, os.Getpid()))
+				_ = s.cmd.Process.Kill()
+				<-done
+			}
+			if err := unix.IoctlSetInt(int(s.Slave.Fd()), unix.TCXONC, unix.TCOON); err != nil {
+				t.Fatal(err)
+			}
+			world.Until(t, "the mode is the old one", func() bool { return s.Mode(t) == s.mode })
 		})
 	}
 }

@@ -60,6 +60,7 @@ func Start(prog *program.Program, slots program.Slots) (*Child, error) {
 		return nil, fmt.Errorf("getting memory for the child: %w", err)
 	}
 	if err := encode(prog, block, slots); err != nil {
+		_ = unix.Munmap(block)
 		return nil, err
 	}
 	keepOnly(uintptr(unsafe.Pointer(&block[0])), blockSize, uintptr(os.Getpagesize()))

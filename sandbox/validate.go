@@ -1,0 +1,312 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/sbx-sandbox/sbx/userns"
+)
+
+// Validate reports everything that makes p no Plan: what program.Compile and
+// the kernel rely on. It judges form only and knows nothing of the host.
+// A Plan of resolve.Plan always passes.
+func (p Plan) Validate() error {
+	var errs []error
+	for _, check := range [...]func(*Plan) error{
+		checkVersion, checkIDs, checkNames, checkTree, checkMounts, checkPlaces,
+		checkPseudo, checkLimits, checkCommand, checkEnv, checkStreams, checkSecurity,
+	} {
+		if err := check(&p); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkVersion(p *Plan) error {
+	if p.Version != PlanVersion {
+		return fmt.Errorf("version %d of a plan, this sbx knows %d", p.Version, PlanVersion)
+	}
+	return nil
+}
+
+func checkIDs(p *Plan) error {
+	ids := &p.IDs
+	var errs []error
+	switch {
+	case ids.Mode == "range":
+		errs = append(errs, checkPath("newuidmap", ids.NewUIDMap), checkPath("newgidmap", ids.NewGIDMap))
+	case ids.Mode != "single":
+		errs = append(errs, fmt.Errorf("ids of mode %q", ids.Mode))
+	case len(ids.OuterUIDs) > 1, len(ids.OuterGIDs) > 1:
+		errs = append(errs, errors.New("ids of mode single with more than one line"))
+	}
+	errs = append(errs,
+		checkNested("uid", ids.OuterUIDs, ids.InnerUIDs, ids.UID),
+		checkNested("gid", ids.OuterGIDs, ids.InnerGIDs, ids.GID))
+	return errors.Join(errs...)
+}
+
+// checkNested checks an outer and an inner map. A line of the inner one must
+// lie within one line of the outer one (user_namespaces(7)).
+func checkNested(what string, outer, inner userns.Map, own uint32) error {
+	if err := errors.Join(outer.Validate(), inner.Validate()); err != nil {
+		return fmt.Errorf("%s map: %w", what, err)
+	}
+	if _, ok := inner.Outside(own); !ok {
+		return fmt.Errorf("the inner %s map leaves out the command's id %d", what, own)
+	}
+	for _, e := range inner {
+		if !contains(outer, e) {
+			return fmt.Errorf("the inner %s map's line %s lies in no line of the outer map", what, e)
+		}
+	}
+	return nil
+}
+
+func contains(outer userns.Map, e userns.Extent) bool {
+	for _, o := range outer {
+		if e.Outside >= o.Inside && uint64(e.Outside)+uint64(e.Count) <= uint64(o.Inside)+uint64(o.Count) {
+			return true
+		}
+	}
+	return false
+}
+
+func checkNames(p *Plan) error {
+	var errs []error
+	if p.Namespaces.UTS { // else it is the host's, which may be anything
+		if n := len(p.Hostname); n < 1 || n > 64 || strings.ContainsFunc(p.Hostname, notOfHostname) {
+			errs = append(errs, fmt.Errorf("the host name %q is not 1 to 64 letters, digits, hyphens and dots", p.Hostname))
+		}
+	}
+	if p.Network != NetNone && p.Network != NetHost || p.Namespaces.Net != (p.Network == NetNone) {
+		errs = append(errs, fmt.Errorf("network %q with an own network namespace: %t", p.Network, p.Namespaces.Net))
+	}
+	return errors.Join(errs...)
+}
+
+// notOfHostname lets the underscore pass, which profiles' names may hold and
+// the kernel does not mind.
+func notOfHostname(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-._", r)
+}
+
+func checkTree(p *Plan) error {
+	var errs []error
+	if !p.Root.InPlace && (p.Root.Size <= 0 || p.Root.Inodes <= 0) {
+		errs = append(errs, fmt.Errorf("the root has %d bytes and %d inodes", p.Root.Size, p.Root.Inodes))
+	}
+	for _, d := range p.Create {
+		errs = append(errs, checkPath("directory to make", d))
+	}
+	if p.Proc != ProcNew && p.Proc != ProcPid && p.Proc != ProcNone {
+		errs = append(errs, fmt.Errorf("/proc of mode %q", p.Proc))
+	}
+	return errors.Join(errs...)
+}
+
+// checkPath wants an absolute path that names each place in one way only.
+func checkPath(what, p string) error {
+	if !path.IsAbs(p) || path.Clean(p) != p || strings.IndexByte(p, 0) >= 0 {
+		return fmt.Errorf("%s %q is not an absolute, clean path", what, p)
+	}
+	return nil
+}
+
+// checkMounts judges each mount by itself.
+func checkMounts(p *Plan) error {
+	var errs []error
+	for i := range p.Mounts {
+		m := &p.Mounts[i]
+		err := checkPath("target", m.Target)
+		if err == nil && m.Target == "/" {
+			err = errors.New("it would cover the root")
+		}
+		if err := errors.Join(err, checkMount(m)); err != nil {
+			errs = append(errs, fmt.Errorf("mount %s: %w", m.Target, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkMount(m *Mount) error {
+	var errs []error
+	switch m.Kind {
+	case Bind, Guard:
+		errs = append(errs, checkPath("source", m.Source))
+	case Tmpfs:
+		if m.Size <= 0 || m.Inodes <= 0 {
+			errs = append(errs, fmt.Errorf("a tmpfs of %d bytes and %d inodes", m.Size, m.Inodes))
+		}
+	case Symlink:
+		if m.Source == "" || strings.IndexByte(m.Source, 0) >= 0 {
+			errs = append(errs, fmt.Errorf("a link to %q", m.Source))
+		}
+	case File, Mask, Dir:
+	default:
+		errs = append(errs, fmt.Errorf("kind %q", m.Kind))
+	}
+	if m.Content != "" && m.Kind != File {
+		errs = append(errs, fmt.Errorf("a %s with content", m.Kind))
+	}
+	return errors.Join(errs...)
+}
+
+// place is what the mounts so far did to a path.
+type place struct {
+	m     *Mount // what is mounted there
+	above bool   // something is mounted below
+}
+
+// checkPlaces judges the mounts beside each other: none hides what an earlier
+// one placed, and none is led elsewhere by a link. Guards and files may come
+// on top of something.
+func checkPlaces(p *Plan) error {
+	places := make(map[string]place, 2*len(p.Mounts))
+	var errs []error
+	for i := range p.Mounts {
+		m := &p.Mounts[i]
+		at := places[m.Target]
+		switch {
+		case m.Kind == Guard:
+		case at.above:
+			errs = append(errs, fmt.Errorf("mount %s: it comes after what lies below it", m.Target))
+		case at.m != nil && m.Kind != File:
+			errs = append(errs, fmt.Errorf("mount %s: a second mount of this target", m.Target))
+		}
+		if err := checkAbove(places, m); err != nil {
+			errs = append(errs, fmt.Errorf("mount %s: %w", m.Target, err))
+		}
+		if m.Kind != Guard || at.m == nil {
+			at.m = m
+		}
+		places[m.Target] = at
+	}
+	return errors.Join(errs...)
+}
+
+// checkAbove judges what m lies on, and marks it.
+func checkAbove(places map[string]place, m *Mount) (err error) {
+	sealed := false
+	for end := strings.LastIndexByte(m.Target, '/'); end > 0; end = strings.LastIndexByte(m.Target[:end], '/') {
+		at := places[m.Target[:end]]
+		if at.m != nil && at.m.Kind == Symlink {
+			err = fmt.Errorf("it lies below the link %s", at.m.Target)
+		}
+		sealed = sealed || at.m != nil && at.m.Kind == Tmpfs && at.m.ReadOnly
+		if !at.above {
+			at.above = true
+			places[m.Target[:end]] = at
+		}
+	}
+	if m.Sealed && !sealed {
+		err = errors.Join(err, errors.New("sealed, but below no read-only tmpfs"))
+	}
+	return err
+}
+
+func checkPseudo(p *Plan) error {
+	var errs []error
+	for _, d := range p.Pseudo.Devices {
+		errs = append(errs, checkName("device", d))
+	}
+	if p.Pseudo.Dev && p.Pseudo.Shm <= 0 {
+		errs = append(errs, fmt.Errorf("/dev/shm of %d bytes", p.Pseudo.Shm))
+	}
+	for _, list := range [][]string{p.Pseudo.ProcMasked, p.Pseudo.ProcReadOnly} {
+		for _, f := range list {
+			if err := checkPath("file", "/"+f); err != nil || f == "" {
+				errs = append(errs, fmt.Errorf("the file %q of /proc", f))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkName wants one name of a directory.
+func checkName(what, name string) error {
+	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
+		return fmt.Errorf("%s %q is not a name", what, name)
+	}
+	return nil
+}
+
+func checkLimits(p *Plan) error {
+	var errs []error
+	for _, l := range p.Limits {
+		if l.Soft > l.Hard {
+			errs = append(errs, fmt.Errorf("limit %s: soft %d is above hard %d", l.Name, l.Soft, l.Hard))
+		}
+		if l.Resource < 0 || l.Resource > 15 { // RLIM_NLIMITS
+			errs = append(errs, fmt.Errorf("limit %s: resource %d", l.Name, l.Resource))
+		}
+	}
+	for _, u := range p.UCounts {
+		errs = append(errs, checkName("user limit", u.Name))
+		if u.Value < 0 {
+			errs = append(errs, fmt.Errorf("user limit %s: %d", u.Name, u.Value))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkCommand(p *Plan) error {
+	pr := &p.Process
+	var errs []error
+	if len(pr.Argv) == 0 || pr.Argv[0] == "" {
+		errs = append(errs, errors.New("there is no command"))
+	}
+	for i, a := range pr.Argv {
+		if strings.IndexByte(a, 0) >= 0 {
+			errs = append(errs, fmt.Errorf("argument %d %q holds a NUL byte", i, a))
+		}
+	}
+	for _, d := range pr.Lookup {
+		if !path.IsAbs(d) || strings.IndexByte(d, 0) >= 0 {
+			errs = append(errs, fmt.Errorf("the command would be looked up in %q", d))
+		}
+	}
+	return errors.Join(append(errs, checkPath("working directory", pr.Dir))...)
+}
+
+func checkEnv(p *Plan) error {
+	var errs []error
+	seen := make(map[string]bool, len(p.Process.Env))
+	for _, kv := range p.Process.Env {
+		name, _, ok := strings.Cut(kv, "=")
+		switch {
+		case !ok || name == "" || strings.IndexByte(kv, 0) >= 0:
+			errs = append(errs, fmt.Errorf("the variable %q is not NAME=value", kv))
+		case seen[name]:
+			errs = append(errs, fmt.Errorf("the variable %s is there twice", name))
+		}
+		seen[name] = true
+	}
+	return errors.Join(errs...)
+}
+
+func checkStreams(p *Plan) error {
+	var errs []error
+	for fd := range 3 {
+		if p.Process.Terminal[fd] && p.Process.Pipe[fd] {
+			errs = append(errs, fmt.Errorf("descriptor %d is a terminal and a pipe", fd))
+		}
+	}
+	if p.Process.Terminal != [3]bool{} && !p.Pseudo.Dev {
+		errs = append(errs, errors.New("a terminal without /dev"))
+	}
+	return errors.Join(errs...)
+}
+
+func checkSecurity(p *Plan) error {
+	var errs []error
+	for _, c := range p.Security.Keep {
+		if c < 0 || c > LastCapability {
+			errs = append(errs, fmt.Errorf("capability %d", int(c)))
+		}
+	}
+	return errors.Join(errs...)
+}
