@@ -92,3 +92,8 @@ func Condition(name string) (bool, error) {
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }
+
+// Missing is a feature that the test itself found to be missing, and why.
+func Missing(name, why string) Feature {
+	return Feature{name, func() error { return errors.New(why) }}
+}

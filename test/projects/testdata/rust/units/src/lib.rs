@@ -1,0 +1,3 @@
+pub fn hours_to_minutes(h: u32) -> u32 {
+    h * 60
+}
