@@ -56,8 +56,7 @@ go vet ./profiles
 go test -run 'TestBuiltin|TestParse' ./profiles
 go build -o bin/ ./cmd/sbx
 bin/sbx version
-go version -m bin/sbx
-du -sm "$(go env GOCACHE)"`), "ok", "vcs.revision=")
+go version -m bin/sbx`), "ok", "vcs.revision=")
 	s.fails(t, s.script(t, profile, `touch "$(go env GOMODCACHE)/new"`), "Read-only file system")
 	s.must(t, s.outside(t, "test", "!", "-e", s.Home+"/.cache/go-build"))
 
