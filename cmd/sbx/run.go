@@ -61,7 +61,7 @@ func (inv *invocation) profileAndCommand() (ref string, argv []string, err error
 	case inv.verb.strict && len(argv) > 0 && len(argv[0]) > 1 && argv[0][0] == '-':
 		env := profiles.HostEnv()
 		var none *profiles.NotFoundError
-		if _, err := profiles.Find(ref, env); errors.As(err, &none) && len(none.Near) == 0 && inPath(ref) {
+		if _, err := profiles.Find(ref, env); errors.As(err, &none) && inPath(ref) {
 			return "", nil, usagef("no profile %q; to run the command %s: sbx run -- %s", ref, ref, typed(args))
 		}
 		return "", nil, usagef("%s stands after the profile %s, where the command begins; flags stand before it, and a command that begins with a dash after --", argv[0], ref)
@@ -137,7 +137,7 @@ func (inv *invocation) load(ref string) (*profiles.Profile, error) {
 		r, err = profiles.Find(ref, inv.env)
 	}
 	var none *profiles.NotFoundError
-	if errors.As(err, &none) && len(none.Near) == 0 && inPath(ref) {
+	if errors.As(err, &none) && inPath(ref) {
 		args := []string{ref}
 		if inv.verb != nil && inv.verb.runs && len(inv.args) > 0 && inv.args[0] == ref {
 			args = inv.args
