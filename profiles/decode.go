@@ -79,6 +79,14 @@ func (l *layer) syntax(err error) problem {
 	line := strings.LastIndexByte(before, '\n') + 1
 	p := problem{layer: l, key: parse.LastKey, line: strings.Count(before, "\n") + 1, col: len(before) - line + 1}
 	p.msg = strings.TrimSuffix(strings.ReplaceAll(parse.Message, "\n", " "), ".")
+	switch {
+	case strings.HasPrefix(p.msg, "expected value but found"):
+		p.msg += "; texts stand in quotes"
+	case strings.HasPrefix(p.msg, "expected '.' or '=', but got"):
+		p.msg += `; write KEY = VALUE, and in quotes a key with other characters than letters, digits, "_" and "-"`
+	case strings.HasSuffix(p.msg, "cannot have leading zeroes"):
+		p.msg = "i" + strings.TrimPrefix(p.msg, "I") + "; octal numbers stand in quotes"
+	}
 	if strings.HasSuffix(p.msg, "has already been defined") {
 		text, _, _ := strings.Cut(l.text[line:], "\n")
 		p.msg, p.col = "set twice, keep one of them", len(text)-len(strings.TrimLeft(text, " \t["))+1

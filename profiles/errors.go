@@ -100,7 +100,7 @@ func located(problems []problem, layers []*layer) Errors {
 func nearest(word string, candidates []string) string {
 	best, limit := "", len(word)/3+1
 	for _, c := range candidates {
-		if d := distance(word, c); d <= limit && d > 0 {
+		if d := distance(word, c); d <= limit && d > 0 && 2*d <= len(word) {
 			best, limit = c, d-1
 		}
 	}

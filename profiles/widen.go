@@ -69,7 +69,11 @@ func (c *comparison) row(r *row) {
 		}
 	case wideMore, wideLess, wideLimit:
 		if a, b := magnitude(r, p), magnitude(r, base); a > b {
-			c.grant(r.path, "%s where your own profile has %s", literal(r, p), literal(r, base))
+			now := literal(r, p)
+			if r.unlimited && now == "0" {
+				now = "no limit"
+			}
+			c.grant(r.path, "%s where your own profile has %s", now, literal(r, base))
 		}
 	case wideTmpfs:
 		if size := *p.(*int64); c.overBudget() && size > shownSize(r, c.base) {

@@ -139,6 +139,14 @@ func unknownVerb(verbs []command, args []string) error {
 	if strings.HasPrefix(args[0], "-") {
 		return usagef("no such flag: %s; flags follow the verb, as in sbx run %s", args[0], args[0])
 	}
+	for _, v := range verbs {
+		if strings.HasSuffix(v.name, " "+args[0]) && !v.hidden {
+			return usagef("no such verb: %s (did you mean %s?); try sbx help", args[0], v.name)
+		}
+	}
+	if strings.HasSuffix(args[0], ".toml") {
+		return usagef("no such verb: %s; try sbx help, or sbx run %s", args[0], args[0])
+	}
 	if near := profiles.Nearest(args[0], names); near != "" {
 		return usagef("no such verb: %s (did you mean %s?); try sbx help", args[0], near)
 	}

@@ -6,7 +6,7 @@ import "github.com/sbx-sandbox/sbx/profiles"
 // with what does the same here. A flag that would do nothing is not accepted.
 var foreign = []struct{ long, short, instead string }{
 	{"interactive", "i", "standard input is always passed on, leave it out"},
-	{"detach", "d", "a sandbox stays in the foreground; append & in your shell"},
+	{"detach", "d", "a sandbox stays in the foreground; append </dev/null & in your shell"},
 	{"rm", "", "nothing is kept after a run, leave it out"},
 	{"init", "", "every sandbox has an init, leave it out"},
 	{"publish", "p", `the network is "none" or the host's, there are no ports to publish`},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -65,6 +66,28 @@ func (inv *invocation) initProfile(file string, stdout bool) error {
 		os.Remove(file)
 		return err
 	}
-	_, err = fmt.Fprintf(inv.out, "wrote %s\n", file)
+	next := ""
+	if inv.asksForMore(file) {
+		next = "; it asks for more than your own profile: when it is as you want it, run sbx trust"
+		if file != ".sbx.toml" {
+			next += " " + file
+		}
+	}
+	_, err = fmt.Fprintf(inv.out, "wrote %s%s\n", file, next)
 	return err
+}
+
+// asksForMore says whether run will want trust for a profile just written.
+func (inv *invocation) asksForMore(file string) bool {
+	env := profiles.HostEnv()
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return false
+	}
+	p, err := profiles.Load(profiles.Ref{Path: path}, env)
+	if err != nil || len(p.ProjectFiles()) == 0 {
+		return false
+	}
+	base, err := profiles.Base(p, env)
+	return err == nil && len(p.Widens(base)) > 0
 }

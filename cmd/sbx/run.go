@@ -59,9 +59,27 @@ func (inv *invocation) profileAndCommand() (ref string, argv []string, err error
 	case len(argv) > 0 && argv[0] == "--":
 		return ref, argv[1:], nil
 	case inv.verb.strict && len(argv) > 0 && len(argv[0]) > 1 && argv[0][0] == '-':
+		env := profiles.HostEnv()
+		var none *profiles.NotFoundError
+		if _, err := profiles.Find(ref, env); errors.As(err, &none) && inPath(ref) {
+			return "", nil, usagef("no profile %q; to run the command %s: sbx run -- %s", ref, ref, typed(args))
+		}
 		return "", nil, usagef("%s stands after the profile %s, where the command begins; flags stand before it, and a command that begins with a dash after --", argv[0], ref)
 	}
 	return ref, argv, nil
+}
+
+// typed is how args are typed, up to the first that a shell would read otherwise.
+func typed(args []string) string {
+	plain := func(r rune) bool {
+		return r < 0x7f && (r == '_' || r >= '-' && r <= ':' || r == '=' || r >= '@' && r <= 'Z' || r >= 'a' && r <= 'z')
+	}
+	for i, a := range args {
+		if a == "" || strings.ContainsFunc(a, func(r rune) bool { return !plain(r) }) {
+			return strings.Join(append(slices.Clone(args[:i]), "..."), " ")
+		}
+	}
+	return strings.Join(args, " ")
 }
 
 // start runs argv in the sandbox of a profile. The kernel makes the namespaces
@@ -119,8 +137,12 @@ func (inv *invocation) load(ref string) (*profiles.Profile, error) {
 		r, err = profiles.Find(ref, inv.env)
 	}
 	var none *profiles.NotFoundError
-	if errors.As(err, &none) && len(none.Near) == 0 && inPath(ref) {
-		return nil, fmt.Errorf("%w; to run the command %s: sbx run -- %s", err, ref, ref)
+	if errors.As(err, &none) && inPath(ref) {
+		args := []string{ref}
+		if inv.verb != nil && inv.verb.runs && len(inv.args) > 0 && inv.args[0] == ref {
+			args = inv.args
+		}
+		return nil, fmt.Errorf("%w; to run the command %s: sbx run -- %s", err, ref, typed(args))
 	}
 	if err != nil {
 		return nil, err

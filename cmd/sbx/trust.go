@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/pflag"
@@ -126,7 +127,11 @@ func untrustCommand() command {
 // the nearest .sbx.toml.
 func (inv *invocation) fileOf(env profiles.Env) (string, error) {
 	if len(inv.args) == 1 {
-		return filepath.Abs(inv.args[0])
+		path, err := filepath.Abs(inv.args[0])
+		if st, serr := os.Stat(path); err == nil && serr == nil && st.IsDir() {
+			path = filepath.Join(path, ".sbx.toml")
+		}
+		return path, err
 	}
 	path, ok, err := profiles.Discover(env.Cwd, env)
 	if err == nil && !ok {

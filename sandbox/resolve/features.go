@@ -101,7 +101,7 @@ func (r *resolver) require(list []string) {
 		at := slices.IndexFunc(r.plan.Features, func(f sandbox.Feature) bool { return f.Name == name })
 		switch {
 		case at < 0:
-			r.fail(&Error{Key: key, Msg: fmt.Sprintf("%s is required, but the profile sets nothing of the kind", name), Hint: "set it, or drop the requirement"})
+			r.fail(&Error{Key: key, Msg: fmt.Sprintf("%s is required, but the profile sets nothing of the kind", name), Hint: "set it, or drop the requirement; sbx explain lists the features"})
 		case r.plan.Features[at].State != "enforced":
 			f := r.plan.Features[at]
 			r.fail(&Error{Key: key, Msg: fmt.Sprintf("%s is required and is %s here: %s", name, f.State, f.Why), Hint: "see sbx doctor"})

@@ -210,7 +210,7 @@ func TestRequire(t *testing.T) {
 		{"all", "require = [\"all\"]", nil},
 		{"degraded", "require = [\"user\", \"memory\"]\n[limits]\nmemory = \"1G\"", []string{"policy.require[1]: memory is required and is degraded here: holds for each process, not for all together; that takes cgroups; see sbx doctor"}},
 		{"off", "require = [\"network\"]\n[network]\nmode = \"host\"", []string{"policy.require[0]: network is required and is off here: shared with the host; see sbx doctor"}},
-		{"not set", "require = [\"seccomp\"]", []string{"policy.require[0]: seccomp is required, but the profile sets nothing of the kind; set it, or drop the requirement"}},
+		{"not set", "require = [\"seccomp\"]", []string{"policy.require[0]: seccomp is required, but the profile sets nothing of the kind; set it, or drop the requirement; sbx explain lists the features"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			same(t, "errors", faults(t, input(t, "[policy]\n"+tt.text)), tt.want)

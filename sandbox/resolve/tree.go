@@ -291,6 +291,9 @@ func (r *resolver) workspace() {
 	if w.Access == "none" {
 		return
 	}
+	if w.Path == "" && r.facts.Cwd == "" {
+		return // said by caller
+	}
 	e, err := r.facts.Files.Resolve(w.Path, "")
 	if err == nil && !e.IsDir {
 		err = unix.ENOTDIR

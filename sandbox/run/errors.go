@@ -3,6 +3,7 @@ package run
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -44,7 +45,7 @@ func (e *StepError) Code() int {
 // Hint says what to do next, for the errnos that mislead.
 func (e *StepError) Hint() string {
 	if e.IsExec {
-		return execHint(e.Errno)
+		return execHint(e.Errno, e.Plan)
 	}
 	switch e.Errno {
 	case unix.ELOOP:
@@ -54,7 +55,7 @@ func (e *StepError) Hint() string {
 	case unix.ENOSPC:
 		return "a limit of this host is used up: fs.mount-max, user.max_*_namespaces, or the size of the file system; see sbx doctor"
 	case unix.EDQUOT:
-		return "the host's quota is used up; for keyrings see /proc/key-users"
+		return "your quota on this host is used up; of keys (/proc/key-users, sysctl kernel.keys.maxkeys) each sandbox takes one until it ends and is waited for"
 	case unix.EXDEV:
 		return "the directory is not part of the sandbox"
 	case unix.ECANCELED:
@@ -72,9 +73,12 @@ func permissionHint(s program.Step) string {
 	return ""
 }
 
-func execHint(errno unix.Errno) string {
+func execHint(errno unix.Errno, p *sandbox.Plan) string {
 	switch errno {
 	case unix.ENOENT:
+		if p != nil && len(p.Process.Argv) > 0 && !strings.Contains(p.Process.Argv[0], "/") {
+			return "no directory of PATH has it inside, or the interpreter it names is not visible; sbx explain lists what is"
+		}
 		return "it is not visible inside, or the interpreter it names is not; sbx explain lists what is"
 	case unix.EACCES:
 		return "it is not executable for you, or lies on a noexec mount"

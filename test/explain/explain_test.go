@@ -375,7 +375,11 @@ func checkLimits(t testing.TB, plan *sandbox.Plan, inside, outside map[string]st
 		if !ok {
 			t.Errorf("this test does not know the limit %s", l.Name)
 		}
-		want[name] = text(l.Soft) + " " + text(l.Hard)
+		soft := l.Soft
+		if l.Name == "nofile" && soft+1 < l.Hard {
+			soft = l.Hard - 1 // the probe is a Go program, whose runtime raises it
+		}
+		want[name] = text(soft) + " " + text(l.Hard)
 	}
 	got := limits(inside["limits"])
 	if len(got) < 10 {

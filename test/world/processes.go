@@ -68,15 +68,32 @@ func Adopt(t testing.TB) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { reap(t) })
+}
+
+// reap lets go of what was adopted and has ended. As long as nobody waits for
+// it, a process that ended keeps its keyring, and a user has few (keyrings(7)).
+//
+// Precondition: what the test itself started has been waited for.
+func reap(t testing.TB) {
+	t.Helper()
+	for _, p := range Processes(t) {
+		if p.Parent == os.Getpid() && p.State == 'Z' {
+			_, _ = unix.Wait4(p.PID, nil, unix.WNOHANG, nil)
+		}
+	}
 }
 
 // Gone waits until this process has no living descendants, for a second, and
 // returns those that it still has then.
+//
+// Precondition: what the test itself started has been waited for.
 func Gone(t testing.TB) []Process {
 	t.Helper()
 	for end := time.Now().Add(time.Second); ; time.Sleep(2 * time.Millisecond) {
 		left := Below(t, os.Getpid())
 		if len(left) == 0 || time.Now().After(end) {
+			reap(t)
 			return left
 		}
 	}

@@ -1,0 +1,5 @@
+//go:build !cgo
+
+package run
+
+const withCgo = false
