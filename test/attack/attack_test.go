@@ -45,7 +45,7 @@ type row struct {
 var pending = map[string]string{}
 
 func rows() []row {
-	return slices.Concat(policyRows(), fileRows(), processRows(), keyRows(), namespaceRows(), terminalRows(), limitRows())
+	return slices.Concat(policyRows(), fileRows(), processRows(), keyRows(), namespaceRows(), terminalRows(), limitRows(), projectRows())
 }
 
 func TestAttacks(t *testing.T) {
