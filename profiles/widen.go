@@ -36,6 +36,7 @@ func (p *Profile) Widens(base *Profile) []Grant {
 			c.row(r)
 		}
 	}
+	c.unhidden()
 	c.mounts()
 	return c.grants
 }
@@ -85,12 +86,13 @@ func (c *comparison) row(r *row) {
 		c.removed(r, *p.(*[]string), *base.(*[]string))
 	case wideEnvPass:
 		for i, glob := range c.p.Environment.Pass {
-			if !covered(glob, c.base.Environment.Pass) {
+			if !covered(glob, c.base.Environment.Pass) || c.base.withholds(glob) {
 				c.grant(fmt.Sprintf("%s[%d]", r.path, i), "passes the caller's %s", glob)
 			}
 		}
 	case wideName:
-		if c.p.Home.Mode == "persistent" && c.base.Home.Mode == "persistent" && c.p.Name != c.base.Name {
+		// A base with the host's home is wider, and yet keeps no sandbox's.
+		if c.p.Home.Mode == "persistent" && (c.base.Home.Mode == "host" || c.base.Home.Mode == "persistent" && c.p.Name != c.base.Name) {
 			c.grant(r.path, "uses the persistent home of %q", c.p.Name)
 		}
 	case wideRoot:
@@ -101,6 +103,25 @@ func (c *comparison) row(r *row) {
 		}
 	default:
 		c.grant(r.path, "can't be compared with your own profile") // a row without a rule is a grant
+	}
+}
+
+// withholds reports whether p keeps back a name that another profile writes
+// out: a name is stronger than the patterns of unset, unless p writes it too.
+func (p *Profile) withholds(name string) bool {
+	e := &p.Environment
+	return !strings.ContainsAny(name, "*?") && !slices.Contains(e.Pass, name) && covered(name, e.Unset)
+}
+
+// unhidden looks for a workspace that is not granted, and with it not hidden in
+// any more, but shown as a part of something else.
+func (c *comparison) unhidden() {
+	w := c.base.Workspace
+	if c.p.Workspace.Access != "none" || w.Access == "none" || len(w.Hide) == 0 {
+		return
+	}
+	if c.p.Root.Source == "/" || c.p.Home.Mode == "host" {
+		c.grant("workspace.access", "%q shows what your own profile hides in %s", "none", w.Path)
 	}
 }
 
@@ -212,9 +233,17 @@ func (c *comparison) added(r *row, p, base any) {
 }
 
 // showsHome reports whether p shows all of a path of the home, because it shows
-// the home and hides nothing at, above or below the path.
+// the home and hides nothing at, above or below the path, and mounts nothing
+// there.
 func (p *Profile) showsHome(path string) bool {
-	if p.Home.Mode != "host" {
+	if p.Home.Mode != "host" || follow(path) != follow(filepath.Dir(path))+"/"+filepath.Base(path) {
+		return false
+	}
+	over := func(place string) bool { return within(place, path) || within(path, place) }
+	if w := p.Workspace; len(w.Hide) > 0 && w.Access != "none" && over(w.Path) {
+		return false
+	}
+	if slices.ContainsFunc(p.Mounts, func(m Mount) bool { return over(m.Target) }) {
 		return false
 	}
 	parts := strings.Split(path, "/")
@@ -315,6 +344,9 @@ func (c *comparison) bind(key string, m, have *Mount) {
 	} else if same && m.Access == "rw" && have.Access != "rw" {
 		c.grant(key+".access", `"rw" where your own profile has "ro"`)
 	}
+	if m.Optional && have != nil && !(same && have.Optional) {
+		c.grant(key+".optional", "may leave out the %s of your own profile", have.Type)
+	}
 	if m.Dev && !(same && have.Dev) {
 		c.grant(key+".dev", "lets device nodes work")
 	}
@@ -366,19 +398,26 @@ func follow(path string) string {
 	}
 }
 
-// ownWorkspace reports whether the workspace lies in the project's directory,
-// or in the directory the user chose to stand in.
+// ownWorkspace reports whether the workspace lies in the project's directory:
+// that of a .sbx.toml; for another file, the one the user chose to stand in.
+// The home is no project, wherever the user stands.
 func (p *Profile) ownWorkspace() bool {
 	m := p.merged
 	if m == nil {
 		return false
 	}
-	path := follow(p.Workspace.Path)
-	if m.env.Cwd != "" && within(path, follow(m.env.Cwd)) {
-		return true
+	dir, last := m.env.Cwd, m.layers[len(m.layers)-1]
+	if filepath.Base(last.path) == projectFile {
+		dir = last.dir
 	}
-	last := m.layers[len(m.layers)-1]
-	return filepath.Base(last.path) == projectFile && within(path, follow(last.dir))
+	if dir == "" {
+		return false
+	}
+	dir = follow(dir)
+	if home := m.env.Home; home != "" && within(follow(home), dir) {
+		return false
+	}
+	return within(follow(p.Workspace.Path), dir)
 }
 
 // covered reports whether one of globs matches everything that glob matches.

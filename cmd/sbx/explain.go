@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 
@@ -86,7 +88,7 @@ func (inv *invocation) explain(ref string, argv []string, o *options, form strin
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprint(inv.out, p)
+		_, err = fmt.Fprint(inv.out, printable(p.String()))
 		return err
 	case explainJSON:
 		x := explained{Schema: 1, Plan: plan, Origins: inv.origins(plan)}
@@ -101,10 +103,32 @@ func (inv *invocation) explain(ref string, argv []string, o *options, form strin
 
 // printJSON prints one object for programs.
 func (inv *invocation) printJSON(v any) error {
-	enc := json.NewEncoder(inv.out)
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := inv.out.Write(escape(text.Bytes()))
+	return err
+}
+
+// escape writes what is not safe to print as \uXXXX, which JSON and TOML read
+// back as it was. Outside of their strings neither has such characters.
+func escape(text []byte) []byte {
+	if !bytes.ContainsFunc(text, unsafe) {
+		return text
+	}
+	var out []byte
+	for _, r := range string(text) {
+		if unsafe(r) {
+			out = fmt.Appendf(out, `\u%04x`, r)
+		} else {
+			out = utf8.AppendRune(out, r)
+		}
+	}
+	return out
 }
 
 // origins says where the keys that the plan refers to were set.

@@ -50,7 +50,7 @@ func (inv *invocation) listProfiles(asJSON bool) error {
 		if strings.HasPrefix(p.From, "builtin:") {
 			p.From = "built-in"
 		}
-		fmt.Fprintf(inv.out, "%-12s %-10s %s\n", p.Name, near(p.From), printable(p.Description))
+		fmt.Fprintf(inv.out, "%-12s %-10s %s\n", p.Name, printable(near(p.From)), printable(p.Description))
 	}
 	return nil
 }
@@ -80,7 +80,7 @@ func (inv *invocation) showProfile(resolved bool) error {
 	if err != nil {
 		return err
 	}
-	text := p.TOML()
+	text := escape(p.TOML())
 	if !resolved {
 		file := p.Files[len(p.Files)-1]
 		if name, ok := strings.CutPrefix(file, "builtin:"); ok {
@@ -90,6 +90,9 @@ func (inv *invocation) showProfile(resolved bool) error {
 			return usagef("standard input can only be shown with --resolved")
 		} else if text, err = os.ReadFile(file); err != nil {
 			return err
+		}
+		if isTerminal(inv.out) {
+			text = []byte(printable(string(text)))
 		}
 	}
 	_, err = inv.out.Write(text)

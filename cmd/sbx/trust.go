@@ -80,14 +80,14 @@ func (inv *invocation) trust(show bool) error {
 	}
 	switch {
 	case len(grants) == 0:
-		_, err = fmt.Fprintf(inv.out, "%s asks for nothing beyond your own profile and needs no trust\n", near(path))
+		_, err = fmt.Fprintf(inv.out, "%s asks for nothing beyond your own profile and needs no trust\n", printable(near(path)))
 	case trusted:
-		_, err = fmt.Fprintf(inv.out, "%s is trusted\n", near(path))
+		_, err = fmt.Fprintf(inv.out, "%s is trusted\n", printable(near(path)))
 	case show:
-		_, err = fmt.Fprintf(inv.out, "%s is not trusted\n", near(path))
+		_, err = fmt.Fprintf(inv.out, "%s is not trusted\n", printable(near(path)))
 	default:
 		if err = store.Trust(p); err == nil {
-			_, err = fmt.Fprintf(inv.out, "%s is trusted now, until it changes\n", near(path))
+			_, err = fmt.Fprintf(inv.out, "%s is trusted now, until it changes\n", printable(near(path)))
 		}
 	}
 	return err
@@ -116,7 +116,7 @@ func untrustCommand() command {
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(inv.out, "%s is not trusted any more\n", near(path))
+				_, err = fmt.Fprintf(inv.out, "%s is not trusted any more\n", printable(near(path)))
 				return err
 			}
 		},

@@ -165,7 +165,7 @@ func (p *Program) Step(op int) (Step, error) {
 func (p *Program) String() string {
 	var b strings.Builder
 	for i, s := range p.Steps {
-		fmt.Fprintf(&b, "%3d  %-8s %s", i+1, s.Who, s.Doc())
+		fmt.Fprintf(&b, "%3d  %-8s %s", i+1, s.Who, strings.ReplaceAll(s.Doc(), "\n", "?"))
 		if s.From != "" {
 			fmt.Fprintf(&b, "  [%s]", s.From)
 		}

@@ -435,7 +435,9 @@ func (b *builder) file(m sandbox.Mount) {
 		}
 		return
 	}
-	b.mkdir(b.stash, 0o700, true)
+	// Unlike any other directory, this one must not be there yet: what the
+	// profile put in its place could be a link, which leads to the host's tree.
+	b.call(unix.SYS_MKDIRAT, atCWD, b.str(b.stash), c(0o700))
 	tmp := b.stash + "/f"
 	b.create(tmp, m)
 	t := b.clone(res(b.open(atCWD, tmp)))
@@ -443,7 +445,6 @@ func (b *builder) file(m sandbox.Mount) {
 	b.put(t, m)
 	b.call(unix.SYS_UNLINKAT, atCWD, b.str(tmp), c(0))
 	b.call(unix.SYS_UNLINKAT, atCWD, b.str(b.stash), c(unix.AT_REMOVEDIR))
-	delete(b.made, b.stash)
 }
 
 func (b *builder) create(rel string, m sandbox.Mount) {
@@ -485,6 +486,9 @@ func (b *builder) dev(p *sandbox.Plan) {
 		opts += fmt.Sprintf(",gid=%d", p.Pseudo.PtyGID)
 	}
 	b.classic("devpts", "dev/pts", unix.MS_NOSUID|unix.MS_NOEXEC, opts)
+	if p.Pseudo.Shm == 0 { // to the kernel, a size of 0 is no limit
+		return
+	}
 	b.step("/dev/shm", "root.shm", "mount shared memory of %d bytes on /dev/shm", p.Pseudo.Shm)
 	b.mkdir("dev/shm", 0o1777, true)
 	b.classic("tmpfs", "dev/shm", unix.MS_NOSUID|unix.MS_NODEV,
@@ -524,6 +528,10 @@ func (b *builder) proc(p *sandbox.Plan) {
 		for _, f := range p.Pseudo.ProcMasked {
 			b.procMask(f)
 		}
+	}
+	if p.Proc == sandbox.ProcNone && p.Root.InPlace {
+		b.step("/proc", "root.proc", "cover the host's /proc")
+		b.classic("tmpfs", "proc", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "size=4k,nr_inodes=2,mode=555")
 	}
 	if p.Pseudo.Sys {
 		b.step("/sys", "root.sys", "mount own /sys, read-only")

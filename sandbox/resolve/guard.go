@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -16,8 +17,16 @@ import (
 // sandbox's own a missing target is made; anywhere else it must exist, since
 // nothing is ever made in a tree of the host's.
 func (r *resolver) own() {
-	ms := r.plan.Mounts
 	r.belowLinks()
+	// What a link leads to may be where the sandbox shows nothing of the host.
+	r.plan.Mounts = slices.DeleteFunc(r.plan.Mounts, func(m sandbox.Mount) bool {
+		if m.Kind != sandbox.Mask || !r.linked[m.Target] {
+			return false
+		}
+		cover := r.covering(path.Dir(m.Target), len(r.plan.Mounts))
+		return cover == nil && !r.plan.Root.InPlace || cover != nil && cover.Kind != sandbox.Bind && cover.Kind != sandbox.Guard
+	})
+	ms := r.plan.Mounts
 	for i := range ms {
 		m := &ms[i]
 		cover := r.covering(path.Dir(m.Target), i)
@@ -56,6 +65,9 @@ func (r *resolver) belowLinks() {
 // direct says that the way to m's target is safe from others: it is made by
 // this run, or it is a top-level name of the host's root, which is root's.
 func (r *resolver) direct(m, cover *sandbox.Mount) bool {
+	if within(m.Target, "/proc") || within(m.Target, "/dev") {
+		return false // the kernel has links there, some out of the sandbox
+	}
 	if cover == nil {
 		return !r.plan.Root.InPlace || path.Dir(m.Target) == "/"
 	}
@@ -97,13 +109,7 @@ func (r *resolver) hostTarget(m *sandbox.Mount, cover *sandbox.Mount) {
 	case err != nil && m.Kind == sandbox.Guard && r.creates(src):
 		m.IsDir = true // the run makes it before it starts
 	case m.Kind == sandbox.Symlink, m.Kind == sandbox.Dir:
-		if err == nil && (e.Type() == unix.S_IFLNK || e.IsDir) {
-			m.Kind = "" // it is there already
-			return
-		}
 		r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s would have to be made in %s, which is the host's", m.Target, holder), Hint: "mount a tmpfs on its parent directory, or create it on the host"})
-	case err != nil && m.Kind == sandbox.Guard && slices.ContainsFunc(r.plan.Create, func(d string) bool { return within(d, m.Source) }):
-		// it is made before the sandbox starts
 	case err != nil:
 		r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s does not exist in %s, and sbx makes nothing in a host's tree", m.Target, holder),
 			Hint: "create it on the host, choose an existing target, or mount a tmpfs on its parent directory"})
@@ -136,6 +142,12 @@ func kindOf(dir bool) string {
 // the directories above it are pinned, since only a mount point can't be
 // renamed away.
 func (r *resolver) guards() {
+	guards := map[string]int{}
+	for _, m := range r.plan.Mounts {
+		if r.pin[m.Target] && m.Kind == sandbox.Mask {
+			r.keep(m.Target, guards)
+		}
+	}
 	paths := slices.Clone(r.StateDirs)
 	for _, f := range r.prof.Files {
 		if strings.HasPrefix(f, "/") {
@@ -145,7 +157,7 @@ func (r *resolver) guards() {
 	if r.facts.Exe != "" {
 		paths = append(paths, r.facts.Exe)
 	}
-	guards := map[string]int{}
+	paths = append(paths, r.linkedProfiles()...)
 	for _, p := range paths {
 		r.guard(p, guards)
 	}
@@ -164,26 +176,62 @@ func (r *resolver) addGuard(m sandbox.Mount, guards map[string]int) {
 	}
 }
 
+// linkedProfiles are the profiles in sbx's own directories that are links:
+// what they lead to rules a later run and may lie in the project.
+func (r *resolver) linkedProfiles() []string {
+	var list []string
+	for _, d := range r.StateDirs {
+		dir := path.Join(d, "profiles")
+		names, _ := r.facts.Files.Names(dir) // one that is not there has none
+		for _, n := range names {
+			if e, err := r.facts.Files.Lstat(path.Join(dir, n)); err == nil && e.Type() == unix.S_IFLNK {
+				list = append(list, path.Join(dir, n))
+			}
+		}
+	}
+	return list
+}
+
+// keep pins the directories above a target: under another name it would not be
+// found, and not be hidden, by the next run.
+func (r *resolver) keep(target string, guards map[string]int) {
+	cover := r.covering(path.Dir(target), len(r.plan.Mounts))
+	if cover == nil || cover.Kind != sandbox.Bind || cover.ReadOnly {
+		return
+	}
+	bind := *cover
+	for _, dir := range between(bind.Target, target) {
+		r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(bind, dir), IsDir: true, Why: "so that what is hidden in it is found again"}, guards)
+	}
+}
+
 func (r *resolver) guard(p string, guards map[string]int) {
+	links, real := r.walk(p)
 	for _, cover := range r.plan.Mounts {
-		if cover.Kind == sandbox.Bind && !cover.ReadOnly && !cover.Private && within(cover.Source, p) {
+		if cover.Kind != sandbox.Bind || cover.ReadOnly {
+			continue
+		}
+		if !cover.Private && within(cover.Source, real) {
 			r.fail(&Error{Key: cover.From, Msg: fmt.Sprintf("%s is sbx's own and can't be given to the command to write", cover.Source), Hint: `leave it out, or set access = "ro"`})
 			continue
 		}
-		if cover.Kind != sandbox.Bind || cover.ReadOnly || !cover.IsDir || !within(p, cover.Source) {
+		if !cover.IsDir {
 			continue
 		}
-		if l, ok := r.linkOn(cover.Source, p); ok {
-			r.fail(&Error{Msg: fmt.Sprintf("%s is a symbolic link that the command could replace, and %s rules what it may do", l, p), Hint: "name the place that it leads to"})
+		if at := slices.IndexFunc(links, func(l string) bool { return within(l, cover.Source) }); at >= 0 {
+			r.fail(&Error{Msg: fmt.Sprintf("%s is a symbolic link that the command could replace, and %s rules what it may do", links[at], p), Hint: "name the place that it leads to"})
 			continue
 		}
-		e, err := r.facts.Files.Resolve(p, "")
+		if !within(real, cover.Source) {
+			continue
+		}
+		e, err := r.facts.Files.Resolve(real, "")
 		if err != nil {
 			if !slices.Contains(r.StateDirs, p) {
 				continue
 			}
-			r.plan.Create = append(r.plan.Create, p) // else it could be planted
-			e = host.Entry{Path: p, IsDir: true}
+			r.plan.Create = append(r.plan.Create, real) // else it could be planted
+			e = host.Entry{Path: real, IsDir: true}
 		}
 		if !within(e.Path, cover.Source) || e.Path == cover.Source {
 			continue
@@ -198,17 +246,6 @@ func (r *resolver) guard(p string, guards map[string]int) {
 		}
 		r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: inside, Source: e.Path, IsDir: e.IsDir, ReadOnly: true, Why: "sbx's own"}, guards)
 	}
-}
-
-// linkOn is the first symbolic link on the way from top to p. A link can't be
-// made a mount point, so what is behind it can't be kept in place.
-func (r *resolver) linkOn(top, p string) (link string, ok bool) {
-	for _, at := range append(between(top, p), p) {
-		if e, err := r.facts.Files.Lstat(at); err == nil && e.Type() == unix.S_IFLNK {
-			return at, true
-		}
-	}
-	return "", false
 }
 
 // hostPath is where a path inside, which lies on the bind, is on the host.
@@ -226,49 +263,74 @@ func between(top, p string) []string {
 	return out
 }
 
-// glob lists what matches pattern, in which an element may hold * ? and [],
-// and ** stands for any number of directories. It follows no links.
-func glob(files host.Files, pattern string) []string {
-	found := []string{"/"}
+// glob lists what matches pattern below root, in which an element may hold * ?
+// and [], and ** stands for any number of directories. It follows no links. A
+// directory that can't be looked into is an error, if the command could look:
+// what is in it would not be hidden.
+func (r *resolver) glob(root, pattern string) ([]string, error) {
+	found := []string{root}
 	for _, el := range strings.Split(strings.Trim(pattern, "/"), "/") {
 		var next []string
 		for _, dir := range found {
-			next = append(next, step(files, dir, el)...)
+			list, err := r.step(dir, el)
+			if err != nil {
+				return nil, err
+			}
+			next = append(next, list...)
 		}
 		found = next
 	}
 	slices.Sort(found)
-	return slices.Compact(found)
+	return slices.Compact(found), nil
 }
 
 // step is the part of glob that matches one element in one directory.
-func step(files host.Files, dir, el string) []string {
+func (r *resolver) step(dir, el string) ([]string, error) {
+	files := r.facts.Files
 	if !strings.ContainsAny(el, "*?[\\") {
 		p := path.Join(dir, el)
 		if _, err := files.Lstat(p); err != nil {
-			return nil
+			return nil, r.unseen(dir, err)
 		}
-		return []string{p}
+		return []string{p}, nil
 	}
 	if e, err := files.Lstat(dir); err != nil || !e.IsDir {
-		return nil
+		return nil, r.unseen(path.Dir(dir), err)
 	}
 	names, err := files.Names(dir)
 	if err != nil {
-		return nil
+		return nil, r.unseen(dir, err)
 	}
 	var out []string
 	if el == "**" {
 		out = append(out, dir)
 		for _, n := range names {
-			out = append(out, step(files, path.Join(dir, n), el)...)
+			list, err := r.step(path.Join(dir, n), el)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, list...)
 		}
-		return out
+		return out, nil
 	}
 	for _, n := range names {
 		if ok, err := path.Match(el, n); ok && err == nil {
 			out = append(out, path.Join(dir, n))
 		}
 	}
-	return out
+	return out, nil
+}
+
+// unseen is err of looking into dir, or nil where nothing can be there: nothing
+// is, or the directory is one that the command can't open to itself either.
+func (r *resolver) unseen(dir string, err error) error {
+	if err == nil || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	if e, lstat := r.facts.Files.Lstat(dir); errors.Is(err, unix.EACCES) && lstat == nil && e.UID != r.facts.UID {
+		if _, mapped := r.plan.IDs.OuterUIDs.Inside(e.UID); !mapped {
+			return nil
+		}
+	}
+	return err
 }

@@ -87,12 +87,14 @@ func Shape(p *profiles.Profile, stdio [3]host.Stdio) sandbox.Shape {
 
 type resolver struct {
 	Input
-	prof  *profiles.Profile
-	facts *host.Facts
-	plan  *sandbox.Plan
-	errs  []error
-	links map[string]string // symbolic links of the new root: path -> absolute target
-	space string            // the workspace's real path, "" for none
+	prof   *profiles.Profile
+	facts  *host.Facts
+	plan   *sandbox.Plan
+	errs   []error
+	links  map[string]string // symbolic links of the new root: path -> absolute target
+	space  string            // the workspace's real path, "" for none
+	linked map[string]bool   // what is hidden since a link leads to it, and need not be visible
+	pin    map[string]bool   // what is hidden by the place it has, see keep
 }
 
 // realStateDirs adds to sbx's own directories where links lead them: a linked

@@ -43,7 +43,7 @@ func (r *resolver) add(m sandbox.Mount) { r.plan.Mounts = append(r.plan.Mounts, 
 
 func (r *resolver) root() {
 	rt := &r.prof.Root
-	r.links = map[string]string{}
+	r.links, r.pin, r.linked = map[string]string{}, map[string]bool{}, map[string]bool{}
 	r.plan.Root = sandbox.Root{ReadOnly: rt.ReadOnly, Size: rootSize, Inodes: rootInodes, From: "root.source"}
 	r.pseudo()
 	switch {
@@ -224,6 +224,9 @@ func (r *resolver) accountFiles() {
 func (r *resolver) home() {
 	h, f := &r.prof.Home, r.facts
 	if h.Mode == "none" {
+		if r.plan.Root.InPlace && f.Home != "/" { // which has it
+			r.add(sandbox.Mount{Kind: sandbox.Tmpfs, Target: f.Home, IsDir: true, Size: 64 << 10, Inodes: 64, Mode: 0o555, From: "home.mode", Why: "no home"})
+		}
 		return
 	}
 	if f.Home == "/" {
@@ -249,7 +252,14 @@ func (r *resolver) home() {
 	}
 	if h.Mode == "host" {
 		for i, p := range h.Hide {
-			r.hide(p, fmt.Sprintf("home.hide[%d]", i))
+			root, pattern := "/", p
+			text, _ := lookup(f.Environ, "HOME") // which may lead to the home by a link
+			for _, home := range []string{f.Home, path.Clean(text)} {
+				if home != "." && within(p, home) {
+					root, pattern = f.Home, p[len(home):]
+				}
+			}
+			r.hide(root, pattern, fmt.Sprintf("home.hide[%d]", i))
 		}
 	}
 }
@@ -267,22 +277,35 @@ func (r *resolver) share(p, key string) {
 	r.add(sandbox.Mount{Kind: sandbox.Bind, Target: p, Source: e.Path, IsDir: e.IsDir, ReadOnly: true, From: key})
 }
 
-func (r *resolver) hide(p, key string) {
-	for _, match := range glob(r.facts.Files, p) {
-		e, err := r.facts.Files.Lstat(match)
+// hide masks what matches pattern below root. A link is not masked but what it
+// leads to is, in the workspace only where that lies in it too: there anybody
+// may have placed the link.
+func (r *resolver) hide(root, pattern, key string) {
+	matches, err := r.glob(root, pattern)
+	if err != nil {
+		r.fail(&Error{Key: key, Msg: "looking for what is to be hidden", Hint: "make the directory readable, or remove it", Err: err})
+		return
+	}
+	for _, match := range matches {
+		e, err := r.facts.Files.Resolve(match, "")
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+			continue // a link to nothing
+		}
 		if err != nil {
+			r.fail(&Error{Key: key, Msg: "hiding " + match, Hint: "remove it, or make it readable", Err: err})
 			continue
 		}
-		if e.Type() == unix.S_IFLNK { // mounting stops at links
-			if to, err := r.facts.Files.Resolve(match, ""); err == nil {
-				r.note("warning", "mounts", key, "%s is a link to %s and hides nothing: that has to be hidden where it is", match, to.Path)
-			}
+		if e.Path != match && root == r.space && !within(e.Path, r.space) || within(root, e.Path) {
 			continue
 		}
 		if !e.IsDir && e.Links > 1 {
-			r.note("warning", "mounts", key, "%s is hidden, but the file has %d names: it can be read by another of them that is granted", match, e.Links)
+			r.note("warning", "mounts", key, "%s is hidden, but the file has %d names: it can be read by another of them that is granted", e.Path, e.Links)
 		}
-		r.add(sandbox.Mount{Kind: sandbox.Mask, Target: match, IsDir: e.IsDir, From: key})
+		r.add(sandbox.Mount{Kind: sandbox.Mask, Target: e.Path, IsDir: e.IsDir, From: key})
+		r.linked[e.Path] = r.linked[e.Path] || e.Path != match
+		if rest, any := strings.CutPrefix(pattern, "**/"); !any || strings.Contains(rest, "/") {
+			r.pin[e.Path] = true
+		}
 	}
 }
 
@@ -316,7 +339,7 @@ func (r *resolver) workspace() {
 	r.space = e.Path
 	r.add(sandbox.Mount{Kind: sandbox.Bind, Target: e.Path, Source: e.Path, IsDir: true, ReadOnly: w.Access != "rw", From: "workspace.access", Why: "the workspace"})
 	for i, g := range w.Hide {
-		r.hide(path.Join(e.Path, g), fmt.Sprintf("workspace.hide[%d]", i))
+		r.hide(e.Path, g, fmt.Sprintf("workspace.hide[%d]", i))
 	}
 }
 
@@ -354,20 +377,36 @@ func (r *resolver) profileMount(m *profiles.Mount) {
 	case "mask":
 		out.Kind = sandbox.Mask
 	}
+	if l := out.Target; l != m.Target && m.Type != "mask" && (within(l, "/proc") || within(l, "/dev") || within(l, "/sys")) {
+		// The profile's own check of targets knows nothing of the root's links.
+		r.fail(&Error{Key: key, Msg: fmt.Sprintf("%s leads to %s by a link of the root, where nothing may be put", m.Target, l), Hint: "choose another target"})
+		return
+	}
 	r.add(out)
 }
 
-// source finds a bind's source. Below the workspace a link may have been
-// placed by whatever ran there before; such a link may not lead out of it.
+// source finds a bind's source. In the workspace a link may have been placed by
+// whatever ran there before; such a link may not lead out of it. That holds as
+// well when the workspace is reached by another name, or not granted itself.
 func (r *resolver) source(m *profiles.Mount, key string) (e host.Entry, ok bool) {
+	space := r.space
+	if w, err := r.facts.Files.Resolve(r.prof.Workspace.Path, ""); space == "" && err == nil {
+		space = w.Path
+	}
 	beneath := ""
-	if r.space != "" && within(m.Source, r.space) {
-		beneath = r.space
+	if space != "" && within(m.Source, space) {
+		beneath = space
 	}
 	e, err := r.facts.Files.Resolve(m.Source, beneath)
 	if errors.Is(err, unix.ENOENT) && m.Optional {
 		r.note("info", "mounts", key, "%s is not there and was left out", m.Source)
 		return e, false
+	}
+	if links, real := r.walk(m.Source); err == nil && beneath == "" && space != "" && len(links) > 0 {
+		placed := slices.ContainsFunc(links, func(l string) bool { return l != space && within(l, space) })
+		if placed && !within(e.Path, space) || real != e.Path {
+			err = fmt.Errorf("%s leads out of %s by a symbolic link", m.Source, space)
+		}
 	}
 	if err != nil {
 		r.fail(&Error{Key: key, Msg: "binding " + m.Source, Hint: "create it, or set optional = true", Err: err})
@@ -423,6 +462,9 @@ func (r *resolver) order() {
 	}
 	kept := make([]sandbox.Mount, 0, len(ms))
 	for i, m := range ms {
+		if by := ms[last[m.Target]]; m.Kind == sandbox.Mask && by.Kind == sandbox.Symlink {
+			r.fail(&Error{Key: by.From, Msg: m.Target + " is to be hidden, which a link does not"})
+		}
 		if last[m.Target] == i {
 			kept = append(kept, m)
 		} else if m.Kind == sandbox.Bind && m.From == "workspace.access" {

@@ -47,7 +47,7 @@ var pending = map[string]string{
 }
 
 func rows() []row {
-	return slices.Concat(policyRows(), fileRows(), processRows(), keyRows(), namespaceRows(), terminalRows(), limitRows())
+	return slices.Concat(policyRows(), fileRows(), processRows(), keyRows(), namespaceRows(), terminalRows(), limitRows(), projectRows())
 }
 
 func TestAttacks(t *testing.T) {
