@@ -346,11 +346,11 @@ func (s *sandboxed) wait() (Status, error) {
 	}
 	init := s.reap()
 	if s.term != nil {
-		s.drain()
+		s.drain(s.term.idle, &s.term.flow, s.term.master)
 		s.term.close()
 	}
 	if s.pipe != nil {
-		s.pipe.close()
+		s.drain(s.pipe.idle, &s.pipe.flow, s.pipe.ours[1], s.pipe.ours[2])
 	}
 	var st Status
 	if n == 4 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,21 @@ type terminal struct {
 
 	saved *unix.Termios // the caller's mode, once it was changed
 	idle  chan struct{} // closed when all output was passed on
+	flow
+}
+
+// flow is how much was passed on, and whether something is just now.
+type flow struct {
+	busy   atomic.Int32
+	passed atomic.Int64
+}
+
+// pass is writeAll, counted.
+func (f *flow) pass(fd int, b []byte) bool {
+	f.busy.Add(1)
+	defer f.busy.Add(-1)
+	f.passed.Add(int64(len(b)))
+	return writeAll(fd, b)
 }
 
 // receiveTerminal takes the controlling side from PID 1. It returns nil when
@@ -167,7 +183,7 @@ func (t *terminal) output() {
 		if err != nil || n <= 0 {
 			return
 		}
-		if t.out >= 0 && !writeAll(t.out, buf[:n]) {
+		if t.out >= 0 && !t.pass(t.out, buf[:n]) {
 			t.out = -1 // nobody reads any more; the command is not to notice by blocking
 		}
 	}
@@ -205,10 +221,12 @@ func writeAll(fd int, b []byte) bool {
 type relay struct {
 	ours [3]int
 	wg   sync.WaitGroup
+	idle chan struct{} // closed when all output was passed on
+	flow
 }
 
 func newRelay(standard [3]bool, e *ends) (*relay, error) {
-	r := &relay{}
+	r := &relay{idle: make(chan struct{})}
 	for fd, piped := range standard {
 		r.ours[fd] = -1
 		if !piped {
@@ -264,11 +282,12 @@ func (r *relay) open(e *ends) {
 				if err != nil || n <= 0 {
 					return
 				}
-				writeAll(fd, buf[:n])
+				r.pass(fd, buf[:n])
 			}
 		})
 	}
+	go func() {
+		r.wg.Wait()
+		close(r.idle)
+	}()
 }
-
-// close waits until all output was passed on.
-func (r *relay) close() { r.wg.Wait() }

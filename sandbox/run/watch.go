@@ -74,16 +74,28 @@ func (w *watch) until(fd int) error {
 	}
 }
 
-// drain waits until the terminal took the command's last output. One that is
-// stopped (^S) may keep it for as long as it likes, unless the end was asked
-// for: then it has the time that a person has between two ^C.
+// drain waits until the command's last output was taken from the descriptors
+// and passed on, which closes idle. A terminal that is stopped (^S) may keep it
+// for as long as it likes, unless the end was asked for: then it has the time
+// that a person has between two ^C.
+//
+// The command may have sent its side of a descriptor to a process outside, or
+// into a socket that nobody reads (unix(7), SCM_RIGHTS): then idle never closes.
+// So it is enough that no output came for a while, that there was time to pass
+// all on, or that more came than a terminal or pipes can hold.
 //
 // Precondition: every process of the sandbox is gone.
-func (w *watch) drain() {
-	const look = 50 * time.Millisecond
+func (w *watch) drain(idle <-chan struct{}, f *flow, from ...int) {
+	const (
+		look   = 50 * time.Millisecond
+		silent = 4              // looks
+		free   = 40             // looks
+		most   = int64(4 << 20) // two pipes of fs.pipe-max-size, and what is in hand
+	)
+	start, quiet, waited := f.passed.Load(), 0, 0
 	for left := impatience; left > 0; {
 		select {
-		case <-w.s.term.idle:
+		case <-idle:
 			return
 		case <-time.After(look):
 		}
@@ -91,7 +103,40 @@ func (w *watch) drain() {
 		if w.ending || w.expired {
 			left -= look
 		}
+		if f.passed.Load()-start > most {
+			return
+		}
+		if f.busy.Load() > 0 {
+			quiet = 0
+			continue // the caller's side takes its time
+		}
+		if waited++; waited > free {
+			return
+		}
+		if quiet++; readable(from) {
+			quiet = 0
+		}
+		if quiet >= silent {
+			return
+		}
 	}
+}
+
+// readable says whether one of the descriptors has something to read now.
+func readable(fds []int) bool {
+	var list []unix.PollFd
+	for _, fd := range fds {
+		list = append(list, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}) // a negative one is passed over
+	}
+	if _, err := unix.Poll(list, 0); err != nil {
+		return true // a signal; it is looked at again
+	}
+	for _, p := range list {
+		if p.Revents&unix.POLLIN != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // patience is how long to wait for anything, in milliseconds, -1 for ever. It

@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/sbx-sandbox/sbx/test/pty"
 	"github.com/sbx-sandbox/sbx/test/world"
 )
 
@@ -224,7 +226,20 @@ func projectRows() []row {
 			},
 		},
 		{
-			id: "R36-memory", what: "shared memory of size 0",
+			id: "R14-terminal", what: "keeping sbx from its end by output that stays open",
+			do: func(t *testing.T, w *world.World) {
+				for _, tty := range []string{"auto", "never"} {
+					term := pty.Open(t)
+					p := w.Profile(t, "[process]\ntty = \""+tty+"\"\n")
+					began := time.Now()
+					if code := at(t, w, term, 7, w.Sandboxed(p, w.Probe, "inflight")...); code != 0 || time.Since(began) > 5*time.Second {
+						t.Errorf("tty = %s: status %d after %v", tty, code, time.Since(began))
+					}
+				}
+			},
+		},
+		{
+			id: "R43-memory", what: "shared memory of size 0",
 			probe:   []string{"sh", "-c", "test -d /dev/shm && echo there || echo none"},
 			profile: "[root]\nshm = 0\n", control: "there", want: "none",
 		},

@@ -76,3 +76,17 @@ func typeInto(args []string) {
 		}
 	}
 }
+
+// inFlight leaves its standard output in a socket that only itself leads to,
+// where it stays open after the last process that had it (unix(7)).
+func inFlight([]string) {
+	p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		fail("%v", err)
+	}
+	for _, fd := range p {
+		if err := unix.Sendmsg(fd, []byte{0}, unix.UnixRights(1, p[0], p[1]), nil, 0); err != nil {
+			fail("%v", err)
+		}
+	}
+}
