@@ -51,7 +51,8 @@ type Child struct {
 //
 // The calling thread becomes the child's parent for PR_SET_PDEATHSIG
 // (PR_SET_PDEATHSIG(2const)). The caller's memory is marked not to be copied to
-// children: none but those started here or by execve(2) may be made afterwards.
+// children, unless a dynamic loader placed it: none but those started here or by
+// execve(2) may be made afterwards.
 func Start(prog *program.Program, slots program.Slots) (*Child, error) {
 	// Shared, so that the child's writes copy no pages and the rest of a program
 	// can follow.
@@ -63,7 +64,9 @@ func Start(prog *program.Program, slots program.Slots) (*Child, error) {
 		_ = unix.Munmap(block)
 		return nil, err
 	}
-	keepOnly(uintptr(unsafe.Pointer(&block[0])), blockSize, uintptr(os.Getpagesize()))
+	if !loaded() {
+		keepOnly(uintptr(unsafe.Pointer(&block[0])), blockSize, uintptr(os.Getpagesize()))
+	}
 	// The kernel writes the descriptor into the block.
 	fd := (*int32)(unsafe.Pointer(&block[program.HeadStatus]))
 	args := &cloneArgs{
@@ -122,6 +125,21 @@ func keepOnly(block, size, page uintptr) {
 			_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, s.from, s.to-s.from, unix.MADV_DONTFORK)
 		}
 	}
+}
+
+// loaded says that a dynamic loader started this program, which it does when it
+// is built with cgo or as PIE. That of glibc has the kernel keep a record in the
+// thread's memory (rseq(2)); a child that has the registration and not the
+// memory is killed by SIGSEGV.
+func loaded() bool {
+	const atBase = 7 // AT_BASE, the loader's address; getauxval(3)
+	auxv, _ := unix.Auxv()
+	for _, entry := range auxv {
+		if entry[0] == atBase {
+			return entry[1] != 0
+		}
+	}
+	return false
 }
 
 // span is addresses from the first up to the second.

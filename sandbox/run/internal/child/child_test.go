@@ -4,7 +4,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -337,6 +339,17 @@ func TestFork(t *testing.T) {
 			p.op(unix.SYS_KILL, 0, result(2), con(uint64(unix.SIGKILL)))
 		}, ended{out: "\x09\x00\x00\x00"}},
 	})
+}
+
+// TestLoaded: what a dynamic loader started has children as well.
+func TestLoaded(t *testing.T) {
+	if loaded() {
+		t.Skip("this is the test binary that a loader started")
+	}
+	out, err := exec.Command("go", "test", "-count=1", "-buildmode=pie", "-run", "^TestOperations$|^TestLoaded$", "-v", ".").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- SKIP: TestLoaded") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
 
 func TestBetween(t *testing.T) {
