@@ -326,9 +326,6 @@ func descriptors(t *testing.T) int {
 
 // TestNoPlan: a child that waits for a program is ended when there is none.
 func TestNoPlan(t *testing.T) {
-	if withCgo {
-		t.Skip("needs CGO_ENABLED=0: with the C library no sandbox is begun")
-	}
 	before := descriptors(t)
 	_, err := Run(&sandbox.Plan{Process: sandbox.Process{Argv: []string{"true"}}})
 	if err == nil || !strings.HasPrefix(err.Error(), "BUG: this is no plan: ") && !strings.HasPrefix(err.Error(), "making the sandbox's namespaces: ") {

@@ -1,5 +1,0 @@
-//go:build !cgo
-
-package run
-
-const withCgo = false
