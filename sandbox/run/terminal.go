@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,14 +15,16 @@ import (
 // controlling side (the "master" of pty(7)) PID 1 handed out.
 type terminal struct {
 	master int
-	host   int    // the caller's terminal whose mode is changed, -1 for none
-	in     bool   // what is typed is passed in
-	out    int    // where output goes, -1 for nowhere
-	guard  *guard // restores the mode should this process be killed
-
-	saved *unix.Termios // the caller's mode, once it was changed
-	idle  chan struct{} // closed when all output was passed on
+	host   int           // the caller's terminal whose mode is changed, -1 for none
+	in     bool          // what is typed is passed in
+	out    int           // where output goes, -1 for nowhere
+	idle   chan struct{} // closed when all output was passed on
 	flow
+
+	mu     sync.Mutex    // of what follows: input may begin late
+	guard  *guard        // restores the mode should this process be killed
+	saved  *unix.Termios // the caller's mode, once it was changed
+	closed bool
 }
 
 // flow is how much was passed on, and whether something is just now.
@@ -82,28 +85,46 @@ func receiveTerminal(socket int, standard [3]bool) *terminal {
 	return t
 }
 
-// open begins to relay. The sandbox's terminal takes over the caller's mode
-// and size, then the caller's passes everything through as it comes.
+// open begins to relay. In the background of a shell (`sbx run … &`) the
+// terminal is the shell's to use and to set: then only output is passed on,
+// until the job is brought to the foreground.
 func (t *terminal) open() error {
-	if t.host >= 0 {
-		saved, err := unix.IoctlGetTermios(t.host, unix.TCGETS)
-		if err != nil {
-			return fmt.Errorf("reading the terminal's mode: %w", err)
-		}
-		_ = unix.IoctlSetTermios(t.master, unix.TCSETS, saved)
-		t.resize()
-		if t.in {
-			t.saved = saved
-			if t.guard, err = newGuard(t.host, saved); err != nil {
-				return err
-			}
-			t.raw()
+	t.resize()
+	if t.host >= 0 && t.foreground() {
+		if err := t.begin(); err != nil {
+			return err
 		}
 	}
 	if t.in {
 		go t.input()
 	}
 	go t.output()
+	return nil
+}
+
+// begin gives the sandbox's terminal the caller's mode and, if what is typed is
+// relayed, makes the caller's pass everything through as it comes.
+//
+// Precondition: this process may set the terminal's mode.
+func (t *terminal) begin() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.saved != nil || t.closed {
+		return nil
+	}
+	saved, err := unix.IoctlGetTermios(t.host, unix.TCGETS)
+	if err != nil {
+		return fmt.Errorf("reading the terminal's mode: %w", err)
+	}
+	_ = unix.IoctlSetTermios(t.master, unix.TCSETS, saved)
+	if !t.in {
+		return nil
+	}
+	if t.guard, err = newGuard(t.host, saved); err != nil {
+		return err
+	}
+	t.saved = saved
+	t.setRaw()
 	return nil
 }
 
@@ -120,9 +141,14 @@ func (t *terminal) resize() {
 // raw switches the caller's terminal to pass everything through untouched, as
 // cfmakeraw(3) does, if what is typed is relayed.
 func (t *terminal) raw() {
-	if t.saved == nil {
-		return
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.saved != nil && !t.closed {
+		t.setRaw()
 	}
+}
+
+func (t *terminal) setRaw() {
 	m := *t.saved
 	m.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
 	m.Oflag &^= unix.OPOST
@@ -132,19 +158,22 @@ func (t *terminal) raw() {
 	_ = unix.IoctlSetTermios(t.host, unix.TCSETSW, &m)
 }
 
-// foreground says whether this process may set the terminal's mode: a shell
-// may have continued it in the background (bg), and another's is not ours.
+// foreground says whether this process may read the terminal and set its mode.
+// A shell may have it in the background; with a terminal that is not the
+// session's own there is no such thing (tcgetpgrp(3), ENOTTY).
 func (t *terminal) foreground() bool {
 	if t.host < 0 {
 		return false
 	}
 	group, err := unix.IoctlGetInt(t.host, unix.TIOCGPGRP)
-	return err == nil && group == unix.Getpgrp()
+	return err != nil || group == unix.Getpgrp()
 }
 
 // restore gives the caller's terminal its own mode back.
 func (t *terminal) restore() {
-	if t.saved != nil {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.saved != nil && t.foreground() {
 		// Not TCSETSW, which waits for output: a terminal that was stopped (^S)
 		// takes none.
 		_ = unix.IoctlSetTermios(t.host, unix.TCSETS, t.saved)
@@ -152,6 +181,13 @@ func (t *terminal) restore() {
 }
 
 func (t *terminal) input() {
+	// Bringing a running job to the foreground sends it no signal.
+	for t.host >= 0 && !t.foreground() {
+		time.Sleep(100 * time.Millisecond)
+	}
+	if t.host >= 0 && t.begin() != nil {
+		return
+	}
 	var buf [4096]byte
 	for {
 		n, err := unix.Read(0, buf[:])
@@ -194,6 +230,9 @@ func (t *terminal) output() {
 // Precondition: every process of the sandbox is gone, and drain has returned.
 func (t *terminal) close() {
 	t.restore()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
 	t.guard.stop()
 	unix.Close(t.master)
 }
