@@ -26,7 +26,7 @@ type UntrustedError struct {
 
 func (e *UntrustedError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s came with a project and asks for more than your own profile grants:\n", e.Path)
+	fmt.Fprintf(&b, "%s lies in a project, or others can write it, and asks for more than your own profile grants:\n", e.Path)
 	for _, g := range e.Grants {
 		fmt.Fprintf(&b, "  %s\n", g)
 	}

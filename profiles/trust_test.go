@@ -95,7 +95,7 @@ func TestCheckTrust(t *testing.T) {
 	if !errors.As(err, &untrusted) {
 		t.Fatalf("got %v, want an UntrustedError", err)
 	}
-	want := `DIR/cwd/wide.toml came with a project and asks for more than your own profile grants:
+	want := `DIR/cwd/wide.toml lies in a project, or others can write it, and asks for more than your own profile grants:
   DIR/cwd/part.toml:3:1: network.mode: "host" where your own profile has "none"
   DIR/cwd/wide.toml:4:1: mounts."/k": shows DIR/home/.ssh read-only
 read it, and if you agree run: sbx trust DIR/cwd/wide.toml`

@@ -213,7 +213,7 @@ func checkPseudo(p *Plan) error {
 	for _, d := range p.Pseudo.Devices {
 		errs = append(errs, checkName("device", d))
 	}
-	if p.Pseudo.Dev && p.Pseudo.Shm <= 0 {
+	if p.Pseudo.Shm < 0 {
 		errs = append(errs, fmt.Errorf("/dev/shm of %d bytes", p.Pseudo.Shm))
 	}
 	for _, list := range [][]string{p.Pseudo.ProcMasked, p.Pseudo.ProcReadOnly} {

@@ -88,7 +88,7 @@ func TestValidate(t *testing.T) {
 		{"the host's root has no size", func(p plan) { p.Root = sandbox.Root{InPlace: true} }, ""},
 		{"relative directory to make", func(p plan) { p.Create = []string{"x"} }, `directory to make "x" is not an absolute, clean path`},
 		{"device with a slash", func(p plan) { p.Pseudo.Devices = []string{"a/b", ".."} }, "device \"a/b\" is not a name\ndevice \"..\" is not a name"},
-		{"no shm", func(p plan) { p.Pseudo.Shm = 0 }, "/dev/shm of 0 bytes"},
+		{"no shm", func(p plan) { p.Pseudo.Shm = -1 }, "/dev/shm of -1 bytes"},
 		{"file of proc", func(p plan) { p.Pseudo.ProcMasked = []string{"../etc"} }, `the file "../etc" of /proc`},
 		{"soft above hard", func(p plan) { p.Limits[0].Soft = 2 }, "limit core: soft 2 is above hard 1"},
 		{"resource", func(p plan) { p.Limits[0].Resource = 16 }, "limit core: resource 16"},

@@ -135,7 +135,7 @@ func untrusted(e *profiles.UntrustedError) []problem {
 		p.Key, p.Reason = g.Key, g.Text
 		list = append(list, p)
 	}
-	return append(list, problem{File: e.Path, Reason: "this profile came with a project and asks for more than your own grants", Fix: "read it, and if you agree run: " + e.Command})
+	return append(list, problem{File: e.Path, Reason: "this profile lies in a project, or others can write it, and asks for more than your own grants", Fix: "read it, and if you agree run: " + e.Command})
 }
 
 // at is a problem about one of the profile's keys, with its place.

@@ -147,6 +147,10 @@ func (b *builder) terminal(p *sandbox.Plan) {
 	b.op(Op{Nr: OpStore}, addr(msg+32), addr(cmsg))
 	b.call(unix.SYS_SENDMSG, slot(SlotTerminal), addr(msg), c(0))
 	b.call(unix.SYS_CLOSE, res(m))
+	b.step("/dev/pts/ptmx", "process.tty", "wait until the terminal has the caller's size and mode")
+	one := b.space(8)
+	b.call(unix.SYS_READ, slot(SlotTerminal), addr(one), c(1))
+	b.op(Op{Nr: OpExpect}, addr(one), c(0xff), c(1), c(uint64(unix.ECANCELED)))
 }
 
 // groupSignals are those that a terminal sends to a whole foreground group.

@@ -247,7 +247,11 @@ func (s *sandboxed) assist() error {
 		if err := s.until(s.ends.terminal); err != nil {
 			return err
 		}
-		term = receiveTerminal(s.ends.terminal, s.plan.Process.Terminal)
+		if term = receiveTerminal(s.ends.terminal, s.plan.Process.Terminal); term != nil {
+			term.adopt()
+			// The command is to find it so; a failure here is in the child's report.
+			_, _ = unix.Write(s.ends.terminal, []byte{1})
+		}
 	}
 	if err := s.readReport(); err != nil {
 		return err

@@ -24,6 +24,7 @@ type terminal struct {
 	mu     sync.Mutex    // of what follows: input may begin late
 	guard  *guard        // restores the mode should this process be killed
 	saved  *unix.Termios // the caller's mode, once it was changed
+	late   bool          // the sandbox's has not got it yet
 	closed bool
 }
 
@@ -85,11 +86,23 @@ func receiveTerminal(socket int, standard [3]bool) *terminal {
 	return t
 }
 
+// adopt gives the sandbox's terminal the caller's size and, where the caller's
+// is set up for this process, its mode.
+func (t *terminal) adopt() {
+	t.resize()
+	if t.host < 0 || !t.foreground() {
+		t.late = true
+		return
+	}
+	if m, err := unix.IoctlGetTermios(t.host, unix.TCGETS); err == nil {
+		_ = unix.IoctlSetTermios(t.master, unix.TCSETS, m)
+	}
+}
+
 // open begins to relay. In the background of a shell (`sbx run … &`) the
 // terminal is the shell's to use and to set: then only output is passed on,
 // until the job is brought to the foreground.
 func (t *terminal) open() error {
-	t.resize()
 	if t.host >= 0 && t.foreground() {
 		if err := t.begin(); err != nil {
 			return err
@@ -102,8 +115,8 @@ func (t *terminal) open() error {
 	return nil
 }
 
-// begin gives the sandbox's terminal the caller's mode and, if what is typed is
-// relayed, makes the caller's pass everything through as it comes.
+// begin makes the caller's terminal pass everything through as it comes, if what
+// is typed is relayed.
 //
 // Precondition: this process may set the terminal's mode.
 func (t *terminal) begin() error {
@@ -116,9 +129,11 @@ func (t *terminal) begin() error {
 	if err != nil {
 		return fmt.Errorf("reading the terminal's mode: %w", err)
 	}
-	_ = unix.IoctlSetTermios(t.master, unix.TCSETS, saved)
 	if !t.in {
 		return nil
+	}
+	if t.late {
+		_ = unix.IoctlSetTermios(t.master, unix.TCSETS, saved)
 	}
 	if t.guard, err = newGuard(t.host, saved); err != nil {
 		return err
