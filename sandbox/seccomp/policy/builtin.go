@@ -128,24 +128,27 @@ func calls(s string) []string { return strings.Fields(s) }
 func defaultRules() []Rule {
 	noFamily := Errno(unix.EAFNOSUPPORT)
 	is := func(index uint8, v uint64) Cond { return Cond{Index: index, Op: Eq, Value: v} }
-	rules := []Rule{
+	return []Rule{
+		{Names: calls("socket"), Action: Allow, Args: []Cond{is(0, unix.AF_UNIX)}, Why: "AF_UNIX"},
+		{Names: calls("socket"), Action: Allow, Args: []Cond{is(0, unix.AF_INET)}, Why: "AF_INET"},
+		{Names: calls("socket"), Action: Allow, Args: []Cond{is(0, unix.AF_INET6)}, Why: "AF_INET6"},
 		{
 			Names: calls("socket"), Action: Allow, Args: []Cond{is(0, unix.AF_NETLINK), is(2, unix.NETLINK_ROUTE)},
-			Why: "interfaces and addresses, as getifaddrs reads them",
+			Why: "NETLINK_ROUTE: interfaces and addresses, as getifaddrs reads them",
 		},
-		{Names: calls("socket"), Action: noFamily, Why: "UNIX, INET, INET6 and NETLINK_ROUTE only: any other family would load its module"},
-		{Names: calls("socketpair"), Action: Allow, Args: []Cond{is(0, unix.AF_UNIX)}},
+		{Names: calls("socket"), Action: noFamily, Why: "any other family would load its module"},
+		{Names: calls("socketpair"), Action: Allow, Args: []Cond{is(0, unix.AF_UNIX)}, Why: "AF_UNIX"},
 		{Names: calls("socketpair"), Action: noFamily, Why: "it makes sockets of any family too"},
 		{Names: calls("socketcall"), Action: Errno(unix.ENOSYS), Why: "its arguments are in memory; libc falls back on socket"},
 
-		{Names: calls("ioctl"), Action: Errno(unix.EPERM), Args: []Cond{is(1, unix.TIOCSTI)}, Why: "types into the terminal"},
-		{Names: calls("ioctl"), Action: Errno(unix.EPERM), Args: []Cond{is(1, tiocLinux)}, Why: "pastes into the console"},
-		{Names: calls("ioctl"), Action: Errno(unix.EPERM), Args: []Cond{is(1, unix.TIOCSETD)}, Why: "loads a line discipline"},
+		{Names: calls("ioctl"), Action: Errno(unix.EPERM), Args: []Cond{is(1, unix.TIOCSTI)}, Why: "TIOCSTI types into the terminal"},
+		{Names: calls("ioctl"), Action: Errno(unix.EPERM), Args: []Cond{is(1, tiocLinux)}, Why: "TIOCLINUX pastes into the console"},
+		{Names: calls("ioctl"), Action: Errno(unix.EPERM), Args: []Cond{is(1, unix.TIOCSETD)}, Why: "TIOCSETD loads a line discipline"},
 		{Names: calls("ioctl"), Action: Allow},
 
 		{
 			Names: calls("clone"), Action: Allow, Args: []Cond{{Index: 0, Op: MaskedEq, Mask: newNamespaces}},
-			Why: "no new namespace",
+			Why: "no flag of a new namespace",
 		},
 		{Names: calls("clone"), Action: Errno(unix.EPERM)},
 		{Names: calls("clone3"), Action: Errno(unix.ENOSYS), Why: "its flags are in memory; libc falls back on clone"},
@@ -166,10 +169,6 @@ func defaultRules() []Rule {
 		{Names: calls("rseq_slice_yield uprobe"), Action: Allow, Why: "one gives up the processor, one is called by the kernel's own code"},
 		{Names: calls("listns"), Action: Errno(unix.ENOSYS), Why: "namespaces of others"},
 	}
-	for _, family := range []uint64{unix.AF_INET6, unix.AF_INET, unix.AF_UNIX} {
-		rules = slices.Insert(rules, 0, Rule{Names: calls("socket"), Action: Allow, Args: []Cond{is(0, family)}})
-	}
-	return rules
 }
 
 const tiocLinux = 0x541c // TIOCLINUX of asm-generic/ioctls.h
@@ -192,7 +191,7 @@ func modeRules() []Rule {
 		flags, mode uint8
 	}{{"open", 1, 2}, {"openat", 2, 3}} {
 		rules = append(rules,
-			Rule{Names: calls(o.call), Action: Allow, Args: []Cond{{Index: o.flags, Op: MaskedEq, Mask: creating}}},
+			Rule{Names: calls(o.call), Action: Allow, Args: []Cond{{Index: o.flags, Op: MaskedEq, Mask: creating}}, Why: "creates nothing"},
 			Rule{Names: calls(o.call), Action: Allow, Args: []Cond{{Index: o.mode, Op: MaskedEq, Mask: setIDBits}}},
 			Rule{Names: calls(o.call), Action: Errno(unix.EPERM), Why: "set-user-id and set-group-id bits of a new file"})
 	}
@@ -213,27 +212,31 @@ func strictRules() []Rule {
 		{Names: calls("personality"), Action: Allow, Args: []Cond{{Index: 0, Op: Eq, Value: 0}}},
 		{Names: calls("personality"), Action: Allow, Args: []Cond{{Index: 0, Op: Eq, Value: 0xffffffff}}, Why: "asks what it is"},
 	}
-	for _, protocol := range []uint64{unix.IPPROTO_IP, unix.IPPROTO_ICMP, unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_ICMPV6} {
-		for _, family := range []uint64{unix.AF_INET, unix.AF_INET6} {
-			rules = append(rules, Rule{Names: calls("socket"), Action: Allow, Args: []Cond{
-				{Index: 0, Op: Eq, Value: family}, {Index: 2, Op: Eq, Value: protocol},
-			}})
-		}
-	}
-	return append(rules, []Rule{
-		{Names: calls("socket"), Action: Allow, Args: []Cond{{Index: 0, Op: Eq, Value: unix.AF_UNIX}}},
+	rules = append(rules, []Rule{
+		{Names: calls("socket"), Action: Allow, Args: []Cond{{Index: 0, Op: Eq, Value: unix.AF_UNIX}}, Why: "AF_UNIX"},
 		{
 			Names: calls("socket"), Action: Allow,
 			Args: []Cond{{Index: 0, Op: Eq, Value: unix.AF_NETLINK}, {Index: 2, Op: Eq, Value: unix.NETLINK_ROUTE}},
-			Why:  "interfaces and addresses, as getifaddrs reads them",
+			Why:  "NETLINK_ROUTE: interfaces and addresses, as getifaddrs reads them",
 		},
 		{
-			Names: calls("socket"), Action: Errno(unix.EPROTONOSUPPORT), Args: []Cond{{Index: 0, Op: Eq, Value: unix.AF_INET}},
-			Why: "TCP, UDP and ICMP only: any other protocol would load its module",
+			Names: calls("socket"), Action: Errno(unix.EAFNOSUPPORT),
+			Args: []Cond{{Index: 0, Op: Ne, Value: unix.AF_INET}, {Index: 0, Op: Ne, Value: unix.AF_INET6}},
+			Why:  "any other family than AF_INET and AF_INET6 would load its module",
 		},
-		{Names: calls("socket"), Action: Errno(unix.EPROTONOSUPPORT), Args: []Cond{{Index: 0, Op: Eq, Value: unix.AF_INET6}}},
-		{Names: calls("socket"), Action: Errno(unix.EAFNOSUPPORT), Why: "UNIX, INET, INET6 and NETLINK_ROUTE only"},
 	}...)
+	for _, p := range []struct {
+		number uint64
+		name   string
+	}{
+		{unix.IPPROTO_IP, "the type's own protocol"}, {unix.IPPROTO_TCP, "TCP"}, {unix.IPPROTO_UDP, "UDP"},
+		{unix.IPPROTO_ICMP, "ICMP"}, {unix.IPPROTO_ICMPV6, "ICMPv6"},
+	} {
+		rules = append(rules, Rule{Names: calls("socket"), Action: Allow, Args: []Cond{{Index: 2, Op: Eq, Value: p.number}}, Why: p.name})
+	}
+	return append(rules, Rule{
+		Names: calls("socket"), Action: Errno(unix.EPROTONOSUPPORT), Why: "any other protocol would load its module",
+	})
 }
 
 // nestedRules are for Variant.NestedUserNS.
