@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-sandbox/sbx/sandbox/seccomp"
+	"github.com/sbx-sandbox/sbx/sandbox/seccomp/compile"
 	"github.com/sbx-sandbox/sbx/sandbox/seccomp/policy"
 	"github.com/sbx-sandbox/sbx/test/sbxtest"
 )
@@ -44,6 +45,15 @@ func help(name string, args []string) error {
 		code, ok := seccomp.Builtin(base, seccomp.Variant{FakeRoot: bits == "root", NestedUserNS: bits == "nested"})
 		if !ok {
 			return fmt.Errorf("no filter %s", name)
+		}
+		if bits == "multiarch" {
+			p, err := policy.Builtin(base, policy.AMD64, policy.Variant{Multiarch: true})
+			if err != nil {
+				return err
+			}
+			if code, err = compile.Bytes(p); err != nil {
+				return err
+			}
 		}
 		if len(code) > 0 {
 			if err := install(code); err != nil {
@@ -79,8 +89,7 @@ func install(code []byte) error {
 	return nil
 }
 
-// helper runs the test binary as helper. It is not called once a file of dir
-// could have been made with the wrong rights: dir is the test's own.
+// helper runs the test binary as helper in dir, with its output as the result.
 func helper(t *testing.T, filter, dir string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
@@ -98,7 +107,7 @@ func helper(t *testing.T, filter, dir string, args ...string) (string, error) {
 // bad is no one's address: a call that reaches the kernel with it says EFAULT.
 const bad = 1
 
-// probes are calls that change nothing when they reach the kernel, or only a
+// probe is a call that changes nothing when it reaches the kernel, or only a
 // file of the test's directory or the helper's own attributes.
 type probe struct {
 	name string
@@ -120,7 +129,7 @@ func constant(args ...uintptr) func(string) [6]uintptr {
 	return func(string) [6]uintptr { return a }
 }
 
-// onFile gives a path in dir as argument i; the file is made first if make is set.
+// onFile gives the path of name in dir as argument i, of a file that exists or not.
 func onFile(i int, name string, exists bool, args ...uintptr) func(string) [6]uintptr {
 	return func(dir string) [6]uintptr {
 		path := filepath.Join(dir, name)
@@ -312,8 +321,10 @@ func TestForeign(t *testing.T) {
 			t.Errorf("%s: %v, want an end by SIGSYS", name, err)
 		}
 	}
-	if out, err := helper(t, "unconfined", t.TempDir(), "int80"); err != nil {
-		t.Errorf("unconfined: %q, %v", out, err)
+	for _, name := range []string{"unconfined", "build+multiarch"} {
+		if out, err := helper(t, name, t.TempDir(), "int80"); err != nil {
+			t.Errorf("%s: %q, %v", name, out, err)
+		}
 	}
 }
 

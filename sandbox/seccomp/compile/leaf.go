@@ -37,8 +37,9 @@ type word struct{ offset, mask uint32 }
 
 const wholeWord = ^uint32(0)
 
-// Where a test goes: to the instruction after it, past its condition (which
-// holds), or past its rule (which does not).
+// Where a test goes: to the instruction after it, which for the last test of a
+// condition means that it holds; past its condition, which holds; or past its
+// rule, which does not.
 type target uint8
 
 const (
@@ -153,28 +154,15 @@ func (l *leafCode) cond(c policy.Cond, width policy.Width) []branch {
 			b = append(b, l.masked(high, mask, value))
 		}
 		if uint32(c.Mask) == 0 { // nothing to compare in the low word
-			b[len(b)-1].yes, b[len(b)-1].no = settle(b[len(b)-1])
 			return b
 		}
 	}
 	return append(b, l.compare(low, wholeWord, c.Op, uint32(c.Value), uint32(c.Mask))...)
 }
 
-// settle turns the way onward, of a condition's last test, into one that holds.
-func settle(b branch) (yes, no target) {
-	yes, no = b.yes, b.no
-	if yes == onward {
-		yes = holds
-	}
-	if no == onward {
-		no = holds
-	}
-	return yes, no
-}
-
 // masked tests that a word's bits in mask are those of value.
 func (l *leafCode) masked(offset, mask, value uint32) branch {
-	if value == 0 && l.a != (word{offset, mask}) {
+	if value == 0 {
 		l.get(offset, wholeWord)
 		return l.test(bpf.JumpBitsSet, mask, fails, onward)
 	}
@@ -185,9 +173,7 @@ func (l *leafCode) masked(offset, mask, value uint32) branch {
 // compare is a condition on a word, of which only the bits in width count.
 func (l *leafCode) compare(offset, width uint32, op policy.Op, value, mask uint32) []branch {
 	if op == policy.MaskedEq {
-		b := l.masked(offset, mask&width, value)
-		b.yes, b.no = settle(b)
-		return []branch{b}
+		return []branch{l.masked(offset, mask&width, value)}
 	}
 	l.get(offset, width)
 	switch op {
