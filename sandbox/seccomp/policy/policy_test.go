@@ -79,7 +79,7 @@ func TestSignatures(t *testing.T) {
 	}{
 		{"socket", 0, 32}, {"socket", 2, 32}, {"ioctl", 1, 32}, {"ioctl", 2, 64}, {"clone", 0, 32}, {"personality", 0, 32},
 		{"prctl", 0, 32}, {"prctl", 1, 64}, {"fcntl", 1, 32}, {"unshare", 0, 64}, {"chmod", 1, 16}, {"openat", 3, 16},
-		{"openat", 2, 32}, {"mmap", 2, 64}, {"mmap", 3, 64}, {"setuid", 0, 0}, {"pread64", 3, 0}, {"socket", 3, 0}, {"sock", 0, 0},
+		{"openat", 2, 32}, {"mprotect", 2, 64}, {"mmap", 2, 0}, {"setuid", 0, 0}, {"pread64", 3, 0}, {"socket", 3, 0}, {"sock", 0, 0},
 	} {
 		got, err := Cond{Index: tt.index}.WidthIn(tt.call)
 		if got != tt.want || (err == nil) != (tt.want != 0) {

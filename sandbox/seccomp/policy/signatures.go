@@ -15,10 +15,10 @@ import (
 //	long   long, unsigned long, size_t or a pointer: all 64 bits
 //
 // Not here are calls with a 64-bit offset, which takes two arguments on the
-// architectures of 32 bits, and calls with user or group ids, of which 386 and
-// arm have forms of 16 bits: a width that is right on one architecture would
-// be wrong on another. A condition on a call that is not here needs an
-// explicit Cond.Width.
+// architectures of 32 bits, calls with user or group ids, of which 386 and arm
+// have forms of 16 bits, and mmap, whose arguments are in memory on 386: what is
+// right on one architecture would be wrong on another. A condition on a call
+// that is not here needs an explicit Cond.Width.
 var signatures = [...]string{
 	"accept4(int fd, long addr, long addrlen, int flags)",
 	"access(long path, int mode)",
@@ -87,7 +87,6 @@ var signatures = [...]string{
 	"mknodat(int dirfd, long path, umode mode, int dev)",
 	"mlock2(long addr, long len, int flags)",
 	"mlockall(int flags)",
-	"mmap(long addr, long len, long prot, long flags, long fd, long offset)",
 	"mount(long source, long target, long type, long flags, long data)",
 	"mprotect(long addr, long len, long prot)",
 	"mq_open(long name, int flags, umode mode, long attr)",
