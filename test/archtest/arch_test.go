@@ -20,6 +20,7 @@ const module = "github.com/sbx-sandbox/sbx/"
 
 const (
 	sys       = "golang.org/x/sys/unix"
+	bpf       = "golang.org/x/net/bpf"
 	pflag     = "github.com/spf13/pflag"
 	toml      = "github.com/BurntSushi/toml"
 	tomlParse = "github.com/pelletier/go-toml/v2/unstable"
@@ -89,6 +90,30 @@ var rules = []struct {
 		pkg: "profiles/gen",
 		may: []string{"profiles"},
 		why: "go generate runs it; it is no part of the product",
+	},
+	{
+		pkg: "sandbox/seccomp",
+		why: "bytes and names; a run with a built-in filter links no compiler",
+	},
+	{
+		pkg: "sandbox/seccomp/policy",
+		may: []string{sys},
+		why: "policies are plain data, and pure; of x/sys it takes numbers and names of errnos",
+	},
+	{
+		pkg: "sandbox/seccomp/compile",
+		may: []string{"sandbox/seccomp/policy", bpf},
+		why: "policy to instructions, nothing else; installing them is the child's",
+	},
+	{
+		pkg: "sandbox/seccomp/gen",
+		may: []string{"sandbox/seccomp/policy", "sandbox/seccomp/compile"},
+		why: "go generate runs it; it is no part of the product",
+	},
+	{
+		pkg: "sandbox/seccomp/policy/gen",
+		may: []string{"github.com/moby/profiles/seccomp", "github.com/opencontainers/runtime-spec/specs-go"},
+		why: "the only place that reads moby's profile: the product has the table that comes out",
 	},
 	{
 		pkg: "cmd/sbx",
