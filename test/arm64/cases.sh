@@ -37,7 +37,7 @@ check "status of a signal" 137 '' sbx run -- sh -c 'kill -9 $$'
 check "status of the timeout" 124 '' sbx run --timeout=500ms -- sleep 20
 check "not found" 127 'no-such-program: no such file or directory' sbx run -- no-such-program
 check "not executable" 126 '/etc/passwd: permission denied' sbx run -- /etc/passwd
-check "orphans are reaped" 0 '^1 zombies 0$' sbx run -- sh -c '(sleep 0.1 & sleep 0.2 & sleep 0.3 &) ; sleep 1; echo 1 zombies $(ps -eo stat= | grep -c Z)'
+check "orphans are reaped" 0 '^zombies 0$' sbx run -- sh -c '(sleep 0.1 & sleep 0.2 & sleep 0.3 &) ; sleep 1; echo zombies $(ps -eo stat= | grep -c Z)'
 check "fake root" 0 '^0 0$' sbx run --user=root -- sh -c 'echo $(id -u) $(stat -c %u /tmp)'
 check "a range of ids" 0 '^0 5 65537$' sbx run --user=root --set user.map=range -- sh -c 'touch f; chown 5 f; echo $(id -u) $(stat -c %u f) $(awk "{n += \$3} END {print n}" /proc/self/uid_map); rm f'
 check "a file's content" 0 '^hello$' sbx run --mount type=file,target=/srv/f,content=hello -- cat /srv/f

@@ -23,6 +23,10 @@ ln -sfn /proc/self/fd /dev/fd
 exec </dev/null >/dev/ttyAMA0 2>&1
 hostname arm64
 ip link set lo up
+for module in /lib/modules/*.ko*; do
+	insmod "$module"
+done
+chmod 666 /dev/fuse /dev/net/tun # as udev would
 ldconfig
 mkdir -p /run/user/1000 /home/you
 chown 1000:1000 /run/user/1000 /home/you

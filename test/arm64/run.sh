@@ -9,7 +9,7 @@
 # qemu emulates the whole machine: its emulation of single programs has no
 # clone3 and no namespaces. The guest is Debian's own packages unpacked into an
 # ext4 image, without installing any here. It boots from NVMe, for which Debian's
-# kernel needs no initrd and no modules.
+# kernel needs no initrd.
 #
 # As root it installs qemu-system-arm and e2fsprogs if they are missing. What
 # it downloads stays in SBX_ARM64_CACHE, some 350 MB.
@@ -23,7 +23,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export CGO_ENABLED=0
 cache=${SBX_ARM64_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sbx-arm64}
 kernel=linux-image-cloud-arm64
-packages=(base-files bash coreutils dash diffutils findutils gawk grep hostname iproute2 libc-bin mount ncurses-base procps sed strace uidmap util-linux)
+packages=(base-files bash coreutils dash diffutils findutils gawk grep hostname iproute2 kmod libc-bin mount ncurses-base procps sed strace uidmap util-linux)
 
 skip() {
 	echo "test-arm64: skipped: $*" >&2
@@ -56,7 +56,7 @@ apt() {
 # fetch downloads the guest's packages and the kernel, and unpacks them.
 fetch() {
 	rm -rf "$cache"
-	mkdir -p "$cache"/apt/lists/partial "$cache"/apt/archives/partial "$cache"/{kernel,root/usr/{bin,sbin,lib}}
+	mkdir -p "$cache"/apt/lists/partial "$cache"/apt/archives/partial "$cache"/{kernel,root/usr/{bin,sbin,lib/modules}}
 	: >"$cache/apt/status"
 	apt apt-get update || return
 	local image
@@ -72,8 +72,9 @@ fetch() {
 		dpkg-deb --fsys-tarfile "$deb" |
 			tar -C "$cache/root" -xf - --keep-directory-symlink --exclude='./usr/share/doc/*' --exclude='./usr/share/man/*' --exclude='./usr/share/locale/*' || return
 	done
-	dpkg-deb --fsys-tarfile "$cache"/kernel/*.deb | tar -C "$cache/kernel" -xf - --wildcards './boot/vmlinuz-*' || return
-	mv "$cache"/kernel/boot/vmlinuz-* "$cache/vmlinuz" && rm -rf "$cache"/apt "$cache"/kernel || return
+	dpkg-deb --fsys-tarfile "$cache"/kernel/*.deb | tar -C "$cache/kernel" -xf - --wildcards './boot/vmlinuz-*' '*/fuse.ko*' '*/overlay.ko*' '*/tun.ko*' || return
+	mv "$cache"/kernel/boot/vmlinuz-* "$cache/vmlinuz" || return
+	find "$cache/kernel" -name '*.ko*' -exec mv -t "$cache/root/usr/lib/modules" {} + && rm -rf "$cache"/apt "$cache"/kernel || return
 	# What the packages' own scripts would do, as far as a test wants it.
 	ln -sf gawk "$cache/root/usr/bin/awk"
 	mkdir -p "$cache"/root/{dev,proc,sys,tmp,run,sbx,root,home,etc}
