@@ -195,6 +195,9 @@ func (pg page) limits() {
 		switch l.Name {
 		case "nproc", "nofile":
 			value = strconv.FormatUint(l.Hard, 10)
+			if l.Soft != l.Hard {
+				value = strconv.FormatUint(l.Soft, 10) + ", to be raised up to " + value
+			}
 		case "cpu":
 			value = (time.Duration(l.Hard) * time.Second).String()
 		}

@@ -336,6 +336,9 @@ func (r *resolver) workspace() {
 			return
 		}
 	}
+	if e.Mode&0o002 != 0 {
+		r.note("warning", "workspace", "workspace.path", "every user of this host can write in the workspace %s", e.Path)
+	}
 	r.space = e.Path
 	r.add(sandbox.Mount{Kind: sandbox.Bind, Target: e.Path, Source: e.Path, IsDir: true, ReadOnly: w.Access != "rw", From: "workspace.access", Why: "the workspace"})
 	for i, g := range w.Hide {
