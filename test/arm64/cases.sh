@@ -42,6 +42,7 @@ check "fake root" 0 '^0 0$' sbx run --user=root -- sh -c 'echo $(id -u) $(stat -
 check "a range of ids" 0 '^0 5 65537$' sbx run --user=root --set user.map=range -- sh -c 'touch f; chown 5 f; echo $(id -u) $(stat -c %u f) $(awk "{n += \$3} END {print n}" /proc/self/uid_map); rm f'
 check "a file's content" 0 '^hello$' sbx run --mount type=file,target=/srv/f,content=hello -- cat /srv/f
 check "limits" 0 '^33$' sbx run --ulimit=nofile=33 -- sh -c 'ulimit -n'
+check "open files: the caller's limit" 0 '^1000 [0-9]+$' bash -c 'ulimit -Sn 1000; sbx run -- sh -c "echo \$(ulimit -Sn) \$(ulimit -Hn)"'
 check "host name" 0 '^box$' sbx run --hostname=box -- hostname
 check "no such source" 125 '^sbx: --volume: binding .*/none: no such file or directory' sbx run -v ~/none:/srv/data -- true
 echo "mkdir -p ~/data; exec 3<~/data; rmdir ~/data; exec sbx run -v /proc/self/fd/3:/srv/x -- true" >gone.sh

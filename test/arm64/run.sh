@@ -15,7 +15,8 @@
 # it downloads stays in SBX_ARM64_CACHE, some 350 MB.
 #
 # SBX_MUST_WORK=1 makes it a failure that the machine can't be made here.
-# SBX_ARM64_CPU is qemu's -cpu (neoverse-n1).
+# SBX_ARM64_CPU is qemu's -cpu (neoverse-n1). All of it takes half an hour on
+# two cores, run.sh none three minutes; SBX_ARM64_TIMEOUT (60m) ends it.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -55,7 +56,7 @@ apt() {
 
 # fetch downloads the guest's packages and the kernel, and unpacks them.
 fetch() {
-	rm -rf "$cache"
+	rm -rf "$cache"/{apt,kernel,root,root.ext4,vmlinuz,done}
 	mkdir -p "$cache"/apt/lists/partial "$cache"/apt/archives/partial "$cache"/{kernel,root/usr/{bin,sbin,lib/modules}}
 	: >"$cache/apt/status"
 	apt apt-get update || return
