@@ -189,8 +189,9 @@ func processRows() []row {
 		},
 	}, row{
 		id: "R10-inherited-fds", what: "descriptors of other processes inside",
-		probe:   []string{"sh", "-c", "ls -l /proc/[0-9]*/fd/* 2>/dev/null | sed 's/.* -> //' | grep -v -e '^/proc/' -e '^/dev/null$' -e '^pipe:' | wc -l"},
-		outside: []string{"sh", "-c", "exec 5</etc/passwd; ls -l /proc/$$/fd/* 2>/dev/null | sed 's/.* -> //' | grep -v -e '^/proc/' -e '^/dev/null$' -e '^pipe:' | wc -l"},
+		// All are listed before the next program starts, which opens its libraries.
+		probe:   []string{"sh", "-c", "all=$(ls -l /proc/[0-9]*/fd/* 2>/dev/null); echo \"$all\" | sed 's/.* -> //' | grep -v -e '^/proc/' -e '^/dev/null$' -e '^pipe:' | wc -l"},
+		outside: []string{"sh", "-c", "exec 5</etc/passwd; all=$(ls -l /proc/$$/fd/* 2>/dev/null); echo \"$all\" | sed 's/.* -> //' | grep -v -e '^/proc/' -e '^/dev/null$' -e '^pipe:' | wc -l"},
 		control: "1", want: "0",
 	}, row{
 		id: "R33-processes", what: "signals to processes of the host",
