@@ -31,7 +31,7 @@ func TestReport(t *testing.T) {
 	if err := os.WriteFile("p.toml", []byte(profileText), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	path := dir + "/work/p.toml"
+	path := dir + "/cwd/p.toml"
 	prof, err := profiles.Load(profiles.Ref{Path: path}, profiles.HostEnv())
 	if err != nil {
 		t.Fatal(err)

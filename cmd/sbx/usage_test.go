@@ -13,7 +13,7 @@ import (
 func alone(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	for _, d := range []string{"home", "work", "bin"} {
+	for _, d := range []string{"home", "cwd", "bin"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +27,7 @@ func alone(t *testing.T) (dir string) {
 	if err := os.WriteFile(dir+"/bin/ls", []byte("#!/bin/sh\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	t.Chdir(dir + "/work")
+	t.Chdir(dir + "/cwd")
 	return dir
 }
 
@@ -132,7 +132,7 @@ var wrong = []struct {
 	{[]string{"run", "ls"}, 125, `no profile "ls"; looked in HOME/.config/sbx/profiles, /etc/sbx/profiles, the built-in profiles ` + builtins + "; to run the command ls: sbx run -- ls"},
 	{[]string{"run", "buidl", "true"}, 125, `no profile "buidl" (did you mean "build"?); looked in HOME/.config/sbx/profiles, /etc/sbx/profiles, the built-in profiles ` + builtins},
 	{[]string{"run", "builtin:none", "true"}, 125, `no profile "builtin:none" (did you mean "builtin:node"?); looked in the built-in profiles ` + builtins},
-	{[]string{"run", "none.toml", "true"}, 125, "reading profile DIR/work/none.toml: no such file or directory"},
+	{[]string{"run", "none.toml", "true"}, 125, "reading profile DIR/cwd/none.toml: no such file or directory"},
 	{[]string{"run", "", "true"}, 125, "the profile's name is empty; leave it out for the default, as in sbx run -- COMMAND"},
 	{[]string{"run", "build", "--memory", "1G", "true"}, 125, "--memory stands after the profile build, where the command begins; flags stand before it, and a command that begins with a dash after --"},
 	{[]string{"shell", "build", "make"}, 125, "shell takes no command; use sbx run PROFILE -- COMMAND"},
@@ -147,8 +147,8 @@ var wrong = []struct {
 	{[]string{"profile", "schema", "x"}, 2, `"x" is one argument too many; usage: sbx profile schema`},
 	{[]string{"trust"}, 2, "there is no .sbx.toml here or above; name a file"},
 	{[]string{"trust", "--list", "x"}, 2, "--list takes no file and no other flag"},
-	{[]string{"trust", "none.toml"}, 125, "reading profile DIR/work/none.toml: no such file or directory"},
-	{[]string{"untrust", "none.toml"}, 125, "DIR/work/none.toml was not trusted"},
+	{[]string{"trust", "none.toml"}, 125, "reading profile DIR/cwd/none.toml: no such file or directory"},
+	{[]string{"untrust", "none.toml"}, 125, "DIR/cwd/none.toml was not trusted"},
 	{[]string{"completion"}, 2, "completion for which shell? bash, zsh or fish"},
 	{[]string{"completion", "tcsh"}, 2, `no completion for "tcsh" (did you mean bash?), use bash, zsh or fish`},
 	{[]string{"version", "x"}, 2, `"x" is one argument too many; usage: sbx version [FLAGS]`},
@@ -162,7 +162,7 @@ func TestWrong(t *testing.T) {
 	before := files(t, dir)
 	for _, tt := range wrong {
 		code, stdout, stderr := call(tt.args...)
-		want := "sbx: " + strings.NewReplacer("HOME", dir+"/home", "DIR/work/", "", "DIR", dir).Replace(tt.want) + "\n"
+		want := "sbx: " + strings.NewReplacer("HOME", dir+"/home", "DIR/cwd/", "", "DIR", dir).Replace(tt.want) + "\n"
 		if tt.args != nil && strings.Contains(tt.want, "reading profile DIR") {
 			want = "sbx: " + strings.ReplaceAll(tt.want, "DIR", dir) + "\n"
 		}
