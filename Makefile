@@ -15,6 +15,8 @@ GO          ?= go
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 VERSION_VAR  = main.version
 LDFLAGS      = -s -w -X '$(VERSION_VAR)=$(VERSION)'
+# sbx starts its child before the Go runtime: sandbox/run/internal/child/entry_*.s.
+ENTRY        = -E=sbx_entry
 
 # README's first command: sbx builds its own checkout in a sandbox, with the
 # module cache that built sbx itself, read-only, wherever that is.

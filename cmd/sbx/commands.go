@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/sbx-sandbox/sbx/sandbox/run"
+
 	"github.com/sbx-sandbox/sbx/profiles"
 )
 
@@ -71,6 +73,7 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 // sbx is the program: it finds the verb, parses its flags and runs it.
 func sbx(args []string, out, errw io.Writer) int {
+	defer run.Settle()
 	inv := &invocation{out: out, err: errw}
 	if err := inv.call(args); err != nil {
 		return inv.report(err)

@@ -64,6 +64,13 @@ func unshared(n sandbox.Namespaces) uint64 {
 	return flags
 }
 
+// Usual are the namespaces that most profiles ask for: a child can be started
+// with their Prelude before any profile is read.
+var Usual = sandbox.Namespaces{IPC: true, UTS: true, Cgroup: true, Net: true}
+
+// SamePrelude says that a and b have the same Prelude.
+func SamePrelude(a, b sandbox.Namespaces) bool { return unshared(a) == unshared(b) }
+
 // Prelude is the Program that a child can be started with before its own is
 // known: every Program of Compile begins with it.
 func Prelude(n sandbox.Namespaces) *Program {

@@ -104,5 +104,8 @@ func shiftTable(t []byte, n int, by uint64) {
 // reports it.
 func OpIndex(offset uint32) int { return (int(offset) - headSize) / opSize }
 
-// FirstOp is the offset of the first operation.
-const FirstOp = headSize
+// FirstOp is the offset of the first operation, OpSize an operation's length.
+const (
+	FirstOp = headSize
+	OpSize  = opSize
+)

@@ -53,6 +53,9 @@ type Start struct {
 // is locked to it returns, and the one here is not locked.
 func Begin(shape sandbox.Shape) (*Start, error) {
 	st := &Start{shape: shape}
+	if st.takeEarly() {
+		return st, nil
+	}
 	err := st.open()
 	if err == nil {
 		if st.child, err = child.Start(program.Prelude(shape.Namespaces), st.ends.slots); err != nil {
@@ -66,6 +69,40 @@ func Begin(shape sandbox.Shape) (*Start, error) {
 	closeAll(st.ends.child)
 	st.ends.child = nil
 	return st, nil
+}
+
+// takeEarly makes use of the child that was started before the Go runtime, if
+// there is one and the sandbox has the shape it was started for. It is ended
+// otherwise.
+func (st *Start) takeEarly() bool {
+	c, p, ok := child.Early()
+	if !ok {
+		return false
+	}
+	e := &st.ends
+	e.status, e.report, e.program = p.Status[0], p.Report[0], p.Go[1]
+	e.ours = []int{p.Status[0], p.Report[0], p.Go[1]}
+	e.slots[program.SlotStatus], e.slots[program.SlotStatusRead] = uint64(p.Status[1]), uint64(p.Status[0])
+	e.slots[program.SlotReport] = uint64(p.Report[1])
+	e.slots[program.SlotGo], e.slots[program.SlotGoWrite] = uint64(p.Go[0]), uint64(p.Go[1])
+	closeAll([]int{p.Status[1], p.Report[1], p.Go[0]})
+	st.child = c
+	plain := sandbox.Shape{Namespaces: st.shape.Namespaces}
+	if st.shape == plain && program.SamePrelude(st.shape.Namespaces, program.Usual) {
+		return true
+	}
+	st.Abort()
+	c.Forget()
+	st.ends, st.child = ends{}, nil
+	return false
+}
+
+// Settle ends the child that was started before the Go runtime if no sandbox
+// was begun after all.
+func Settle() {
+	if c, _, ok := child.Early(); ok {
+		(&sandboxed{pid: c.PID, fd: c.PidFD}).kill()
+	}
 }
 
 // Abort ends a sandbox that is not wanted after all.

@@ -56,12 +56,14 @@ type Child struct {
 func Start(prog *program.Program, slots program.Slots) (*Child, error) {
 	// Shared, so that the child's writes copy no pages and the rest of a program
 	// can follow.
-	block, err := unix.Mmap(-1, 0, blockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	at, err := unix.MmapPtr(-1, 0, nil, blockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		return nil, fmt.Errorf("getting memory for the child: %w", err)
 	}
+	c := &Child{block: unsafe.Slice((*byte)(at), blockSize)}
+	block := c.block
 	if err := encode(prog, block, slots); err != nil {
-		_ = unix.Munmap(block)
+		c.Forget()
 		return nil, err
 	}
 	if !loaded() {
@@ -78,10 +80,11 @@ func Start(prog *program.Program, slots program.Slots) (*Child, error) {
 	r := start(args, unsafe.Sizeof(*args), &block[0])
 	syscall.ForkLock.Unlock()
 	if r > ^uintptr(4095) {
-		_ = unix.Munmap(block)
+		c.Forget()
 		return nil, unix.Errno(-r)
 	}
-	return &Child{PID: int(r), PidFD: int(*fd), block: block}, nil
+	c.PID, c.PidFD = int(r), int(*fd)
+	return c, nil
 }
 
 // Extend puts prog, which begins with the program the child was started with,
@@ -97,7 +100,7 @@ func (c *Child) Extend(prog *program.Program, slots program.Slots) error {
 // Forget lets go of the block on this side.
 func (c *Child) Forget() {
 	if c.block != nil {
-		_ = unix.Munmap(c.block)
+		_ = unix.MunmapPtr(unsafe.Pointer(&c.block[0]), blockSize)
 		c.block = nil
 	}
 }

@@ -1,0 +1,178 @@
+#include "textflag.h"
+
+// entry is where the kernel starts sbx when it was linked with -E=sbx_entry
+// (Makefile): before the Go runtime, in the process's only thread. For
+// `sbx run` without a terminal it starts the child whose namespaces most
+// profiles ask for (early.go), so that the kernel makes them while the runtime
+// starts and the profile is read. Whatever is out of the ordinary is left to
+// Start: then nothing has happened here. In every case the runtime's own entry
+// comes next, with the stack as the kernel made it.
+
+#define HEAD_REPORT  16
+#define EARLY_CLOSE_FD 264 // earlyCloseFD
+#define EARLY_READ_FD  408 // earlyReadFD
+#define CODE_SIZE    2048      // codeSize
+#define BLOCK_SIZE   (4 << 20) // blockSize
+#define PAGE         4096
+
+#define SYS_close   3
+#define SYS_mmap    9
+#define SYS_munmap  11
+#define SYS_ioctl   16
+#define SYS_madvise 28
+#define SYS_pipe2   293
+
+#define TCGETS        0x5401
+#define EBADF         9
+#define AT_BASE       7
+#define O_CLOEXEC     0x80000
+#define MADV_DONTFORK 10
+
+TEXT sbx_entry(SB), NOSPLIT|NOFRAME, $0
+	// argv[1] is "run". More strings follow it, so four bytes can be read.
+	MOVQ 0(SP), CX
+	CMPQ CX, $2
+	JLT  runtime
+	MOVQ 16(SP), SI
+	CMPL (SI), $0x006e7572
+	JNE  runtime
+
+	// No dynamic loader: see loaded. Past argv and the environment lie pairs of
+	// the auxiliary vector (getauxval(3)), up to one of type 0.
+	LEAQ 16(SP)(CX*8), SI
+environment:
+	MOVQ (SI), AX
+	ADDQ $8, SI
+	TESTQ AX, AX
+	JNE  environment
+auxiliary:
+	MOVQ (SI), AX
+	TESTQ AX, AX
+	JEQ  streams
+	CMPQ AX, $AT_BASE
+	JNE  another
+	CMPQ 8(SI), $0
+	JNE  runtime
+another:
+	ADDQ $16, SI
+	JMP  auxiliary
+
+	// The standard descriptors are open, and none is a terminal.
+streams:
+	MOVQ $0, R12
+stream:
+	MOVQ $SYS_ioctl, AX
+	MOVQ R12, DI
+	MOVQ $TCGETS, SI
+	LEAQ -128(SP), DX
+	SYSCALL
+	TESTQ AX, AX
+	JEQ  runtime
+	CMPQ AX, $-EBADF
+	JEQ  runtime
+	INCQ R12
+	CMPQ R12, $3
+	JNE  stream
+
+	// The block, as Start makes it.
+	MOVQ $SYS_mmap, AX
+	MOVQ $0, DI
+	MOVQ $BLOCK_SIZE, SI
+	MOVQ $3, DX       // PROT_READ|PROT_WRITE
+	MOVQ $0x4021, R10 // MAP_SHARED|MAP_ANONYMOUS|MAP_NORESERVE
+	MOVQ $-1, R8
+	MOVQ $0, R9
+	SYSCALL
+	CMPQ AX, $0xfffffffffffff001
+	JCC  runtime
+	MOVQ AX, BX
+	MOVQ AX, ·early+0(SB)
+
+	LEAQ ·early+16(SB), R12
+pipe:
+	MOVQ $SYS_pipe2, AX
+	MOVQ R12, DI
+	MOVQ $O_CLOEXEC, SI
+	SYSCALL
+	TESTQ AX, AX
+	JNE  undo
+	ADDQ $8, R12
+	LEAQ ·early+40(SB), AX
+	CMPQ R12, AX
+	JNE  pipe
+
+	LEAQ ·earlyBlock(SB), SI
+	MOVQ BX, DI
+	MOVQ ·earlySize(SB), CX
+	CLD
+	REP; MOVSB
+	MOVL ·early+28(SB), AX // report, writing end
+	MOVQ AX, HEAD_REPORT(BX)
+	MOVL ·early+36(SB), AX // go, writing end
+	MOVQ AX, EARLY_CLOSE_FD(BX)
+	MOVL ·early+32(SB), AX // go, reading end
+	MOVQ AX, EARLY_READ_FD(BX)
+
+	// The child gets the pages of the interpreter and the block: see keepOnly.
+	// The text of a program that no loader placed lies below all mappings.
+	LEAQ ·start(SB), R12
+	ANDQ $~(PAGE-1), R12
+	LEAQ ·start+(CODE_SIZE+PAGE-1)(SB), R13
+	ANDQ $~(PAGE-1), R13
+	MOVQ $0x10000, DI
+	MOVQ R12, SI
+	SUBQ DI, SI
+	MOVQ $MADV_DONTFORK, DX
+	MOVQ $SYS_madvise, AX
+	SYSCALL
+	MOVQ R13, DI
+	MOVQ BX, SI
+	SUBQ DI, SI
+	MOVQ $MADV_DONTFORK, DX
+	MOVQ $SYS_madvise, AX
+	SYSCALL
+	LEAQ BLOCK_SIZE(BX), DI
+	MOVQ $0x7ffffffff000, SI // userSpace
+	SUBQ DI, SI
+	MOVQ $MADV_DONTFORK, DX
+	MOVQ $SYS_madvise, AX
+	SYSCALL
+
+	LEAQ ·early+40(SB), AX
+	MOVQ AX, ·earlyClone+8(SB) // where the pidfd goes
+	SUBQ $32, SP
+	LEAQ ·earlyClone(SB), AX
+	MOVQ AX, 0(SP)
+	MOVQ $88, 8(SP)
+	MOVQ BX, 16(SP)
+	CALL ·start(SB)
+	MOVQ 24(SP), AX
+	ADDQ $32, SP
+	CMPQ AX, $0xfffffffffffff001
+	JCC  undo
+	MOVQ AX, ·early+8(SB)
+	JMP  runtime
+
+	// Whatever is not 0 was opened: the standard descriptors were there.
+undo:
+	LEAQ ·early+16(SB), R12
+each:
+	MOVLQSX (R12), DI
+	TESTQ DI, DI
+	JEQ  unmap
+	MOVQ $SYS_close, AX
+	SYSCALL
+	MOVL $0, (R12)
+	ADDQ $4, R12
+	LEAQ ·early+40(SB), AX
+	CMPQ R12, AX
+	JNE  each
+unmap:
+	MOVQ $SYS_munmap, AX
+	MOVQ BX, DI
+	MOVQ $BLOCK_SIZE, SI
+	SYSCALL
+	MOVQ $0, ·early+0(SB)
+
+runtime:
+	JMP _rt0_amd64_linux(SB)
