@@ -1,6 +1,8 @@
 package child
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
@@ -8,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -412,5 +415,31 @@ func TestExtend(t *testing.T) {
 	n, _ := unix.Read(back[0], b[:])
 	if err != nil || ws.ExitStatus() != 6 || string(b[:n]) != "more" {
 		t.Errorf("status %#x, %q, %v", ws, b[:n], err)
+	}
+}
+
+// TestEarlyBlock holds what the entry copies against what Encode makes.
+func TestEarlyBlock(t *testing.T) {
+	prelude := program.Prelude(program.Usual)
+	want := make([]byte, prelude.Size())
+	slots := program.Slots{program.SlotReport: 5, program.SlotGo: 7, program.SlotGoWrite: 8}
+	if err := prelude.Encode(want, slots); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, earlySize)
+	if _, err := binary.Encode(got, binary.LittleEndian, earlyBlock[:]); err != nil {
+		t.Fatal(err)
+	}
+	binary.LittleEndian.PutUint64(got[program.HeadReport:], 5)
+	binary.LittleEndian.PutUint64(got[earlyReadFD:], 7)
+	binary.LittleEndian.PutUint64(got[earlyCloseFD:], 8)
+	if !bytes.Equal(got, want) {
+		t.Errorf("the entry's block is\n%x\nand not\n%x", got, want)
+	}
+	if earlyCloseFD != 264 || earlyReadFD != 408 || unsafe.Sizeof(earlyClone) != 88 || unsafe.Offsetof(early.pidFD) != 40 {
+		t.Error("the assembly of the entry knows other numbers")
+	}
+	if want := prelude.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND; earlyClone.Flags != want {
+		t.Errorf("the entry clones with %#x and not %#x", earlyClone.Flags, want)
 	}
 }

@@ -1,0 +1,98 @@
+// Package entry tests sbx as make links it: with an entry of its own that
+// starts the sandbox's child before the Go runtime. Without that entry, which
+// go install leaves out, everything works as well, a little later.
+package entry
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/sbx-sandbox/sbx/test/sbxtest"
+)
+
+// link builds cmd/sbx, with the entry or without.
+func link(t *testing.T, args ...string) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "sbx")
+	cmd := exec.Command("go", append(append([]string{"build", "-buildvcs=false", "-o", bin}, args...), "./cmd/sbx")...)
+	cmd.Dir = sbxtest.Checkout(t)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return bin
+}
+
+// The first system call of the Go runtime that others don't make, and the one
+// that makes the child.
+var (
+	runtime = regexp.MustCompile(`sched_getaffinity\(`)
+	child   = regexp.MustCompile(`clone3\(\{flags=CLONE_PIDFD\|CLONE_NEWUSER\|CLONE_NEWPID`)
+)
+
+func TestEntry(t *testing.T) {
+	sbxtest.Require(t, sbxtest.UserNS, sbxtest.Tool("strace"), sbxtest.Tool("script"))
+	sbxtest.Leftovers(t)
+	with, without := link(t, "-ldflags=-E=sbx_entry"), link(t)
+	for _, tt := range []struct {
+		name   string
+		sbx    string
+		shell  string // SBX is the traced sbx, STRACE what traces
+		early  bool   // a child is started before the runtime
+		late   bool   // one is started by it
+		status int
+	}{
+		{"the usual namespaces", with, "SBX run -- true </dev/null", true, false, 0},
+		{"input from a pipe", with, "echo | SBX run -- cat", true, false, 0},
+		{"another network", with, "SBX run --network=host -- true </dev/null", true, true, 0},
+		{"no such profile", with, "SBX run nothing-of-this-name </dev/null", true, false, 125},
+		{"only explained", with, "SBX run --explain build -- true </dev/null", true, false, 0},
+		{"a closed descriptor", with, "SBX run -- true <&-", false, true, 0},
+		{"another verb", with, "SBX version </dev/null", false, false, 0},
+		{"a longer verb", with, "SBX runs </dev/null", false, false, 2},
+		{"no arguments", with, "SBX </dev/null", false, false, 2},
+		{"too few descriptors", with, "STRACE prlimit --nofile=6 " + with + " run -- true </dev/null", false, false, 125},
+		{"a terminal", with, "script -qec 'SBX run -- true' /dev/null </dev/null", false, true, 0},
+		{"linked without", without, "SBX run -- true </dev/null", false, true, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			trace := filepath.Join(dir, "trace")
+			strace := "strace -f -qqq -e trace=clone3,sched_getaffinity -o " + trace
+			cmd := exec.Command("sh", "-c", strings.NewReplacer("STRACE", strace, "SBX", strace+" "+tt.sbx).Replace(tt.shell))
+			cmd.Dir = dir
+			var out bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &out, &out
+			status := 0
+			var exit *exec.ExitError
+			if err := cmd.Run(); errors.As(err, &exit) {
+				status = exit.ExitCode()
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if status != tt.status {
+				t.Errorf("status %d instead of %d: %s", status, tt.status, &out)
+			}
+			text, err := os.ReadFile(trace)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := runtime.FindIndex(text)
+			if at == nil {
+				t.Fatalf("the runtime did not start:\n%s", text)
+			}
+			if early := child.Match(text[:at[0]]); early != tt.early {
+				t.Errorf("a child before the runtime: %v\n%s", early, text)
+			}
+			if late := child.Match(text[at[0]:]); late != tt.late {
+				t.Errorf("a child after the runtime: %v\n%s", late, text)
+			}
+		})
+	}
+}
