@@ -67,6 +67,7 @@ install: build ## install under PREFIX (/usr/local), below DESTDIR
 	for page in docs/man/*.[1-9]; do put "$$page" '$(DESTDIR)$(mandir)'/man"$${page##*.}/$${page##*/}"; done
 
 demo: build ## build sbx's own checkout inside a sandbox
+	@$(GO) list -deps ./... >/dev/null # has go get what building it takes: inside is no network
 	$(DEMO)
 
 fuzz: ## each fuzz target for FUZZTIME (10m)

@@ -93,7 +93,7 @@ func cloneError(err error) error {
 	hint := "see sbx doctor"
 	switch {
 	case errors.Is(err, unix.EPERM):
-		hint = "unprivileged user namespaces are switched off on this host (kernel.unprivileged_userns_clone), or a container around sbx forbids them; see sbx doctor"
+		hint = "unprivileged user namespaces are switched off on this host (kernel.unprivileged_userns_clone), a container around sbx forbids them, or sbx runs in a chroot, where the kernel gives none; see sbx doctor"
 	case errors.Is(err, unix.EACCES):
 		hint = "a security module (AppArmor, SELinux) forbids user namespaces to sbx; see sbx doctor"
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):

@@ -81,7 +81,7 @@ func TestCloneError(t *testing.T) {
 		errno unix.Errno
 		want  string
 	}{
-		{unix.EPERM, "unprivileged user namespaces are switched off on this host (kernel.unprivileged_userns_clone), or a container around sbx forbids them; see sbx doctor"},
+		{unix.EPERM, "unprivileged user namespaces are switched off on this host (kernel.unprivileged_userns_clone), a container around sbx forbids them, or sbx runs in a chroot, where the kernel gives none; see sbx doctor"},
 		{unix.EACCES, "a security module (AppArmor, SELinux) forbids user namespaces to sbx; see sbx doctor"},
 		{unix.ENOSPC, "the limit on namespaces is reached or zero (sysctl user.max_user_namespaces and its siblings); see sbx doctor"},
 		{unix.EUSERS, "the limit on namespaces is reached or zero (sysctl user.max_user_namespaces and its siblings); see sbx doctor"},
