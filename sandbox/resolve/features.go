@@ -74,7 +74,6 @@ func (r *resolver) limitFeatures(add func(name, state, by, why, from string)) {
 		case "limits.processes":
 			if r.facts.UID == 0 {
 				add("processes", "degraded", "RLIMIT_NPROC", "the kernel does not apply it to the host's root", l.From)
-				r.note("degraded", "processes", l.From, "limits.processes is not applied to the host's root by the kernel")
 			} else {
 				add("processes", "enforced", "RLIMIT_NPROC in the sandbox's user namespace", "", l.From)
 			}

@@ -128,7 +128,11 @@ func (r *resolver) caller() {
 			r.fail(&Error{Key: "security.allow_root", Msg: "this profile refuses to be run by root", Hint: "run it as an ordinary user"})
 			return
 		}
-		r.note("warning", "", "", "run by root: files that root may read are readable inside; an ordinary user is safer")
+		lost := ""
+		if r.prof.Limits.Processes > 0 {
+			lost = ", and the kernel does not hold root to limits.processes"
+		}
+		r.note("warning", "", "", "run by root: files that root may read are readable inside%s; an ordinary user is safer", lost)
 	}
 	if r.facts.Cwd == "" {
 		r.fail(&Error{Msg: "the current directory no longer exists", Hint: "change to a directory that does"})
