@@ -39,6 +39,7 @@ type Plan struct {
 	UCounts  []UCount  `json:"user_limits"`
 	Process  Process   `json:"process"`
 	Security Security  `json:"security"`
+	Audit    Audit     `json:"audit"`
 	Features []Feature `json:"features"` // what is enforced, by what, and what was lost
 	Notes    []Note    `json:"notes"`
 }
@@ -236,6 +237,35 @@ type Security struct {
 	Keep         []Capability `json:"keep_capabilities"`
 	NestedUserNS bool         `json:"nested_userns"`
 	Keyring      bool         `json:"own_keyring"`
+}
+
+// AuditMode is what becomes of what an audit finds.
+type AuditMode string
+
+// The modes of an audit.
+const (
+	AuditOff    AuditMode = "off"
+	AuditReport AuditMode = "report"
+	AuditFail   AuditMode = "fail" // it is a failure of the run
+)
+
+// Audit is the search, when the command has ended, for files that the host
+// runs later and that are new or changed.
+type Audit struct {
+	Mode AuditMode `json:"mode"`
+	// Trees are the host's directories, and files, that the command could write.
+	Trees []AuditTree `json:"trees,omitempty"`
+}
+
+// AuditTree is one of them.
+type AuditTree struct {
+	Source string `json:"source"` // on the host
+	IsDir  bool   `json:"is_dir,omitempty"`
+	Home   string `json:"home,omitempty"` // the caller's home directory
+	// Skip are directories in it that could not be written, Pins those that
+	// could not be moved.
+	Skip []string `json:"skip,omitempty"`
+	Pins []string `json:"pins,omitempty"`
 }
 
 // Note is a default or a downgrade that was taken, and why.

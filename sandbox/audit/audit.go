@@ -1,0 +1,681 @@
+// Package audit finds the files that the host runs later (sandbox/triggers)
+// among those that are new or changed since a command was started. It looks at
+// times that no ordinary process can set: an inode's change time, inode(7). So
+// nothing has to be looked at before the start but the top of each tree.
+//
+// What it can't see: a trigger that was deleted, and what was changed by others
+// in the meantime, which it reports as well.
+package audit
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox"
+	"github.com/sbx-sandbox/sbx/sandbox/triggers"
+)
+
+// The bounds of one audit. What lies beyond is said to be left out.
+const (
+	maxEntries  = 2_000_000
+	maxTime     = 5 * time.Second
+	maxDepth    = 200 // a descriptor each
+	maxFindings = 10_000
+	maxGaps     = 20
+)
+
+// Report is what an audit found.
+type Report struct {
+	Findings []Finding `json:"findings"`
+	// More is how many more there were than are kept.
+	More int `json:"more,omitempty"`
+	// Incomplete says what was not looked at, or can't be told, and why.
+	Incomplete []string `json:"incomplete,omitempty"`
+}
+
+// Finding is one trigger that is new or changed.
+type Finding struct {
+	Path   string        `json:"path"`
+	Change string        `json:"change"` // "new", "changed", "moved"
+	Class  string        `json:"class"`
+	Rule   triggers.Rule `json:"rule"`
+	Who    string        `json:"who"` // who runs it
+	// Alike is the name that it is taken for, where it has another.
+	Alike string `json:"alike,omitempty"`
+	// Files is how many of what is in it are new or changed; 0 for a file.
+	Files int `json:"files,omitempty"`
+}
+
+// Fails reports whether f is more than what a build does.
+func (f *Finding) Fails() bool { return f.Rule != triggers.Build }
+
+// Fails reports whether anything is there that a build does not do, or may be.
+func (r *Report) Fails() bool {
+	return r.More > 0 || len(r.Incomplete) > 0 || slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Fails() })
+}
+
+// Mark is the moment an audit compares with.
+type Mark struct {
+	trees []marked
+	start int64 // ns since the epoch, by the clock that file systems take times from
+	set   int64 // what the clock was set to: its distance to one that nobody sets
+	now   func() (coarse, set int64)
+}
+
+// marked is a tree at that moment.
+type marked struct {
+	sandbox.AuditTree
+	fd  int // -1 for a file, or what can't be opened
+	err error
+	// top holds the inodes of the directories in it by their names, as far as one
+	// look tells: what is still the same was not moved there.
+	top map[string]uint64
+}
+
+// Begin takes the moment before a command starts. Either Look or Close follows.
+func Begin(trees []sandbox.AuditTree) *Mark {
+	m := &Mark{now: clocks}
+	for _, t := range trees {
+		k := marked{AuditTree: t, fd: -1}
+		if t.IsDir {
+			if k.fd, k.err = openDir(unix.AT_FDCWD, t.Source, 0); k.err == nil {
+				k.top = top(k.fd)
+			}
+		}
+		m.trees = append(m.trees, k)
+	}
+	m.start, m.set = m.now()
+	return m
+}
+
+// Close lets go of a Mark.
+func (m *Mark) Close() {
+	for i := range m.trees {
+		if m.trees[i].fd >= 0 {
+			unix.Close(m.trees[i].fd)
+			m.trees[i].fd = -1
+		}
+	}
+}
+
+// clocks reads the clock that the kernel takes times of files from, which is
+// behind by up to a tick, and how far the clock is from the time since boot.
+func clocks() (coarse, set int64) {
+	read := func(clock int32) int64 {
+		var ts unix.Timespec
+		_ = unix.ClockGettime(clock, &ts) // these clocks always exist
+		return ts.Nano()
+	}
+	coarse = read(unix.CLOCK_REALTIME_COARSE)
+	return coarse, read(unix.CLOCK_REALTIME) - read(unix.CLOCK_BOOTTIME)
+}
+
+// openDir opens a directory below another to be read, without following links
+// or leaving its file system (openat2(2)).
+func openDir(at int, name string, resolve uint64) (int, error) {
+	how := unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: resolve | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	for {
+		fd, err := unix.Openat2(at, name, &how)
+		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
+			return fd, err
+		}
+	}
+}
+
+// entry is one of a directory.
+type entry struct {
+	name string
+	ino  uint64
+	kind byte // DT_*
+}
+
+// entries appends what is in buf, which getdents64(2) filled.
+func entries(list []entry, buf []byte) []entry {
+	const nameAt = 19
+	for len(buf) > nameAt {
+		size := int(binary.NativeEndian.Uint16(buf[16:]))
+		if size <= nameAt || size > len(buf) {
+			break
+		}
+		name := buf[nameAt:size]
+		if i := slices.Index(name, 0); i >= 0 {
+			name = name[:i]
+		}
+		if s := string(name); s != "." && s != ".." {
+			list = append(list, entry{s, binary.NativeEndian.Uint64(buf), buf[18]})
+		}
+		buf = buf[size:]
+	}
+	return list
+}
+
+func top(fd int) map[string]uint64 {
+	buf := make([]byte, 32<<10)
+	n, err := unix.Getdents(fd, buf)
+	if err != nil {
+		return nil // nothing is known to be as it was
+	}
+	known := map[string]uint64{}
+	for _, e := range entries(nil, buf[:n]) {
+		if e.kind == unix.DT_DIR {
+			known[e.name] = e.ino
+		}
+	}
+	_, _ = unix.Seek(fd, 0, 0)
+	return known
+}
+
+// Look finds what is new or changed since the mark. It is over early when stop
+// says so. The mark is closed.
+//
+// Precondition: nothing of the sandbox runs any more.
+func (m *Mark) Look(stop func() bool) *Report {
+	defer m.Close()
+	w := &walker{table: triggers.Load(), start: m.start, stop: stop, end: time.Now().Add(maxTime), report: &Report{}}
+	if _, set := m.now(); set < m.set-int64(10*time.Millisecond) {
+		// A change made since may bear an earlier time.
+		w.start -= m.set - set
+		w.gap("the clock was set back by %v meanwhile; files from before the start may be among the findings", time.Duration(m.set-set).Round(time.Millisecond))
+	}
+	for i := range m.trees {
+		w.tree(&m.trees[i])
+	}
+	slices.SortStableFunc(w.report.Findings, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(weight(a.Rule), weight(b.Rule)), strings.Compare(a.Path, b.Path))
+	})
+	if w.gaps > maxGaps {
+		w.report.Incomplete = append(w.report.Incomplete, fmt.Sprintf("and %d more such places", w.gaps-maxGaps))
+	}
+	return w.report
+}
+
+// weight orders rules, the gravest first.
+func weight(r triggers.Rule) int {
+	return slices.Index([]triggers.Rule{triggers.Guard, triggers.Audit, triggers.Build}, r)
+}
+
+type walker struct {
+	table  *triggers.Table
+	start  int64
+	stop   func() bool
+	end    time.Time
+	seen   int
+	over   bool
+	gaps   int
+	report *Report
+	root   *marked
+	buf    [32 << 10]byte
+}
+
+// dir is a directory that is being looked at.
+type dir struct {
+	fd    int
+	path  string
+	names triggers.Dir
+	depth int
+	fresh bool // entries came or went, or it was moved
+	// others says that it lies in other people's packages, link that a link led
+	// here.
+	others, link bool
+	deep         *found // the trigger that it lies in
+	moved        *moved // the directory that it may have come with
+}
+
+// found is a trigger that is a directory, while what is in it is looked at.
+type found struct {
+	tr    *triggers.Trigger
+	rule  triggers.Rule
+	files int
+}
+
+// moved is a directory that may have been moved to where it is, with triggers
+// in it that are themselves as they were.
+type moved struct {
+	path  string
+	sure  bool
+	what  []string
+	count int
+	class string
+}
+
+func (w *walker) gap(format string, args ...any) {
+	if w.gaps++; w.gaps <= maxGaps {
+		w.report.Incomplete = append(w.report.Incomplete, fmt.Sprintf(format, args...))
+	}
+}
+
+func (w *walker) find(f Finding) {
+	if len(w.report.Findings) == maxFindings {
+		w.report.More++
+		return
+	}
+	w.report.Findings = append(w.report.Findings, f)
+}
+
+// times is what a look at an inode tells.
+type times struct {
+	mode       uint16
+	fresh, new bool
+	written    bool // content, by the modification time, which anybody can set
+}
+
+func (w *walker) stat(fd int, name string) (times, error) {
+	var st unix.Statx_t
+	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
+	if name == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	if err := unix.Statx(fd, name, flags, unix.STATX_TYPE|unix.STATX_MODE|unix.STATX_CTIME|unix.STATX_MTIME|unix.STATX_BTIME, &st); err != nil {
+		return times{}, err
+	}
+	ns := func(t unix.StatxTimestamp) int64 { return t.Sec*1e9 + int64(t.Nsec) }
+	return times{
+		mode: st.Mode, fresh: ns(st.Ctime) >= w.start, written: ns(st.Mtime) >= w.start,
+		new: st.Mask&unix.STATX_BTIME != 0 && ns(st.Btime) >= w.start,
+	}, nil
+}
+
+func (t times) change() string {
+	if t.new {
+		return "new"
+	}
+	return "changed"
+}
+
+func (w *walker) tree(m *marked) {
+	names := triggers.Dir{Home: -1, Git: -1}
+	switch rest, in := strings.CutPrefix(m.Source+"/", m.Home+"/"); {
+	case m.Home == "":
+	case in:
+		names.Home, names.Prefix = 0, folded(rest)
+	default:
+		if rest, holds := strings.CutPrefix(m.Home, strings.TrimSuffix(m.Source, "/")+"/"); holds {
+			names.Home = -1 - len(folded(rest)) // set on the way, see enter
+		}
+	}
+	w.root = m
+	if !m.IsDir {
+		w.file(m, names)
+		return
+	}
+	t, err := times{}, m.err
+	if err == nil {
+		t, err = w.stat(m.fd, "")
+	}
+	if err != nil {
+		w.gap("%s: %v", m.Source, err)
+		return
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(m.fd, &fs); err != nil || !ownClock[int64(fs.Type)] {
+		w.gap("%s: its file system may have a clock of its own, so that times can't be compared", m.Source)
+	}
+	w.dir(&dir{fd: m.fd, path: m.Source, names: names, fresh: t.fresh})
+}
+
+// ownClock are the file systems that take times from this kernel's clock.
+var ownClock = map[int64]bool{
+	unix.EXT4_SUPER_MAGIC: true, unix.XFS_SUPER_MAGIC: true, unix.BTRFS_SUPER_MAGIC: true, unix.TMPFS_MAGIC: true,
+	unix.OVERLAYFS_SUPER_MAGIC: true, unix.F2FS_SUPER_MAGIC: true, unix.RAMFS_MAGIC: true, unix.NILFS_SUPER_MAGIC: true,
+	unix.REISERFS_SUPER_MAGIC: true, unix.ECRYPTFS_SUPER_MAGIC: true,
+	0x2fc12fc1: true, 0xca451a4e: true, 0x3153464a: true, // ZFS, bcachefs, JFS
+}
+
+func folded(p string) (names []string) {
+	for n := range strings.SplitSeq(p, "/") {
+		if n != "" {
+			names = append(names, triggers.Fold(n))
+		}
+	}
+	return names
+}
+
+// file looks at a file that was given by itself.
+func (w *walker) file(m *marked, names triggers.Dir) {
+	t, err := w.stat(unix.AT_FDCWD, m.Source)
+	if err != nil {
+		w.gap("%s: %v", m.Source, err)
+		return
+	}
+	name := path.Base(m.Source)
+	if len(names.Prefix) > 0 {
+		names.Prefix = names.Prefix[:len(names.Prefix)-1]
+	}
+	if tr := w.table.Match(names, name); tr != nil && t.fresh {
+		w.find(finding(tr, tr.Rule, m.Source, name, t.change()))
+	}
+}
+
+func finding(tr *triggers.Trigger, rule triggers.Rule, p, name, change string) Finding {
+	f := Finding{Path: p, Change: change, Class: tr.Class, Rule: rule, Who: tr.Who}
+	if tr.Alike(name) {
+		f.Alike = tr.Pattern
+	}
+	return f
+}
+
+// enough says that the audit is over, and says so once.
+func (w *walker) enough(p string) bool {
+	switch {
+	case w.over:
+	case w.seen > maxEntries:
+		w.over = true
+		w.gap("stopped at %s, after %d entries", p, w.seen)
+	case time.Now().After(w.end):
+		w.over = true
+		w.gap("stopped at %s, after %v", p, maxTime)
+	case w.stop():
+		w.over = true
+		w.gap("stopped at %s, by a signal", p)
+	}
+	return w.over
+}
+
+func (w *walker) list(fd int) (list []entry, err error) {
+	for {
+		n, err := unix.Getdents(fd, w.buf[:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n == 0 {
+			return list, err
+		}
+		list = entries(list, w.buf[:n])
+		if w.seen+len(list) > maxEntries {
+			return list, nil // enough says so
+		}
+	}
+}
+
+// dir looks through d. Its descriptor remains the caller's.
+func (w *walker) dir(d *dir) {
+	if w.enough(d.path) {
+		return
+	}
+	list, err := w.list(d.fd)
+	if err != nil {
+		w.gap("%s: %v", d.path, err)
+	}
+	w.seen += len(list)
+	if repository(list) && d.names.Git != len(d.names.Names) {
+		inside := d.names.Git >= 0
+		d.names.Git = len(d.names.Names)
+		w.lookalike(d, list, inside)
+	}
+	git := d.names.Git == len(d.names.Names)
+	for i, e := range list {
+		if i&1023 == 1023 && w.enough(d.path) {
+			return
+		}
+		if git && e.name == "objects" && e.kind == unix.DT_DIR {
+			w.objects(d, e)
+			continue
+		}
+		w.entry(d, e)
+		if w.over {
+			return
+		}
+	}
+}
+
+// repository reports whether git takes a directory with these entries for a
+// repository (gitrepository-layout(5)).
+func repository(list []entry) bool {
+	var head, objects, refs, common bool
+	for _, e := range list {
+		switch triggers.Fold(e.name) {
+		case "head":
+			head = true
+		case "objects":
+			objects = true
+		case "refs":
+			refs = true
+		case "commondir":
+			common = true
+		}
+	}
+	return head && (objects && refs || common)
+}
+
+// lookalike reports a directory that is a repository by what is in it, where
+// that came to be so now.
+func (w *walker) lookalike(d *dir, list []entry, inside bool) {
+	for _, e := range list {
+		name := triggers.Fold(e.name)
+		if name != "objects" && name != "refs" && (inside || name != "head" && name != "commondir") {
+			continue
+		}
+		if t, err := w.stat(d.fd, e.name); err == nil && (t.new || t.fresh && !t.written) {
+			w.find(Finding{Path: d.path, Change: t.change(), Class: triggers.Repository, Rule: triggers.Guard, Who: "git takes it for a repository, by what is in it, and runs what its config names"})
+			return
+		}
+	}
+	if d.moved != nil {
+		d.moved.add(d.path, triggers.Repository)
+	}
+}
+
+// objects looks at what is no object in a repository's store of them.
+func (w *walker) objects(d *dir, e entry) {
+	w.subdir(d, e, nil, func(c *dir) {
+		list, err := w.list(c.fd)
+		if err != nil {
+			w.gap("%s: %v", c.path, err)
+		}
+		w.seen += len(list)
+		for _, e := range list {
+			if e.kind != unix.DT_DIR || len(e.name) != 2 && e.name != "pack" {
+				w.entry(c, e)
+			}
+		}
+	})
+}
+
+// at is the path of an entry of d.
+func (d *dir) at(e entry) string {
+	if d.path == "/" {
+		return "/" + e.name
+	}
+	return d.path + "/" + e.name
+}
+
+func (w *walker) entry(d *dir, e entry) {
+	tr := w.table.Match(d.names, e.name)
+	others := d.others
+	if tr != nil && tr.Below() {
+		others, tr = true, nil
+	}
+	if e.kind == unix.DT_DIR || e.kind == unix.DT_UNKNOWN {
+		sub := *d
+		sub.others = others
+		if w.subdir(&sub, e, tr, w.dir) {
+			return
+		}
+	}
+	if tr == nil && d.deep == nil && e.kind != unix.DT_REG && e.kind != unix.DT_UNKNOWN {
+		return
+	}
+	t, err := w.stat(d.fd, e.name)
+	if err != nil {
+		if tr != nil && !errors.Is(err, unix.ENOENT) {
+			w.gap("%s: %v", d.at(e), err)
+		}
+		return
+	}
+	if tr != nil && d.deep != nil && weight(tr.RuleIn(others)) >= weight(d.deep.rule) {
+		tr = nil
+	}
+	switch {
+	case tr != nil && t.fresh:
+		w.find(finding(tr, tr.RuleIn(others), d.at(e), e.name, t.change()))
+	case tr != nil:
+		if t.mode&unix.S_IFMT == unix.S_IFLNK && !d.link {
+			w.follow(d, e, tr, d.at(e))
+		}
+		if d.moved != nil && tr.RuleIn(others) == triggers.Guard {
+			d.moved.add(d.at(e), tr.Class)
+		}
+	case d.deep != nil:
+		if t.fresh {
+			d.deep.files++
+		}
+	case t.fresh && !t.new && !t.written && t.mode&0o111 != 0 && t.mode&unix.S_IFMT == unix.S_IFREG:
+		w.find(Finding{Path: d.at(e), Change: "changed", Class: "executable", Rule: triggers.Build, Who: "was made executable or moved, its text is as it was"})
+	}
+}
+
+// subdir looks at the directory e of d with look. It is false where e is no directory.
+func (w *walker) subdir(d *dir, e entry, tr *triggers.Trigger, look func(*dir)) bool {
+	p := d.at(e)
+	if slices.Contains(w.root.Skip, p) {
+		return true
+	}
+	fd, err := openDir(d.fd, e.name, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV)
+	at, name := fd, ""
+	switch {
+	case err == nil:
+		defer unix.Close(fd)
+	case errors.Is(err, unix.ENOENT):
+		return true
+	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
+		return false
+	case errors.Is(err, unix.EXDEV):
+		w.gap("%s: another file system is mounted there, which was not looked through", p)
+		return true
+	default:
+		w.gap("%s: %v", p, err)
+		at, name = d.fd, e.name
+	}
+	t, staterr := w.stat(at, name)
+	if staterr != nil {
+		w.gap("%s: %v", p, staterr)
+		return true
+	}
+	c := &dir{fd: fd, path: p, names: w.enter(d, e.name), depth: d.depth + 1, fresh: t.fresh, others: d.others, link: d.link, deep: d.deep, moved: d.moved}
+	w.judgeDir(d, c, e, tr, t, err == nil, look)
+	return true
+}
+
+// enter is d's names with one more. The home begins where its names do.
+func (w *walker) enter(d *dir, name string) triggers.Dir {
+	n := d.names.Enter(name)
+	if n.Home < -1 && d.at(entry{name: name}) == w.root.Home {
+		n.Home = len(n.Names)
+	}
+	return n
+}
+
+// judgeDir reports the directory c of d, and what look finds in it.
+func (w *walker) judgeDir(d, c *dir, e entry, tr *triggers.Trigger, t times, open bool, look func(*dir)) {
+	if tr != nil && d.deep != nil && weight(tr.RuleIn(d.others)) >= weight(d.deep.rule) {
+		tr = nil
+	}
+	if tr == nil && d.deep != nil && t.fresh {
+		d.deep.files++
+	}
+	// A move changes the directory itself and both that hold it.
+	came := t.fresh && !t.new && d.fresh && !slices.Contains(w.root.Pins, c.path)
+	if ino, known := w.root.top[e.name]; known && d.depth == 0 && ino == e.ino {
+		came = false
+	}
+	var mine *moved
+	if came && c.moved == nil {
+		mine = &moved{path: c.path, sure: !t.written}
+		c.moved = mine
+	}
+	var f *found
+	if tr != nil && tr.Deep() {
+		f = &found{tr: tr, rule: tr.RuleIn(d.others)}
+		c.deep = f
+	}
+	if open {
+		if c.depth > maxDepth {
+			w.gap("%s: lies deeper than %d directories", c.path, maxDepth)
+		} else {
+			look(c)
+		}
+	}
+	switch {
+	case f != nil && (t.fresh || f.files > 0):
+		change := t.change()
+		if came && (f.files == 0 || !t.written) {
+			change = "moved"
+		}
+		r := finding(tr, f.rule, c.path, e.name, change)
+		r.Files = f.files
+		w.find(r)
+	case tr != nil && !tr.Deep() && (t.new || came):
+		change := "new"
+		if came {
+			change = "moved"
+		}
+		w.find(finding(tr, tr.RuleIn(d.others), c.path, e.name, change))
+	case tr != nil && d.moved != nil && tr.RuleIn(d.others) == triggers.Guard:
+		d.moved.add(c.path, tr.Class)
+	}
+	if mine != nil && mine.count > 0 && (tr == nil || tr.RuleIn(d.others) != triggers.Guard) {
+		w.find(mine.finding())
+	}
+}
+
+func (m *moved) add(p, class string) {
+	if m.count++; m.count <= 3 {
+		m.what = append(m.what, strings.TrimPrefix(p, m.path+"/"))
+	}
+	if m.class == "" || class == triggers.Repository {
+		m.class = class
+	}
+}
+
+func (m *moved) finding() Finding {
+	who := "may have been moved there"
+	if m.sure {
+		who = "was moved there, or its mode changed"
+	}
+	who += ", with " + strings.Join(m.what, ", ")
+	if m.count > len(m.what) {
+		who += fmt.Sprintf(" and %d more", m.count-len(m.what))
+	}
+	return Finding{Path: m.path, Change: "moved", Class: m.class, Rule: triggers.Guard, Who: who + " in it", Files: m.count}
+}
+
+// follow looks at what a trigger that is a link leads to, in the same tree.
+func (w *walker) follow(d *dir, e entry, tr *triggers.Trigger, p string) {
+	rel := strings.TrimPrefix(p, w.root.Source+"/")
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(w.root.fd, rel, &how)
+	if err != nil {
+		return // it leads to nothing, or to what is not of this tree
+	}
+	defer unix.Close(fd)
+	t, err := w.stat(fd, "")
+	if err != nil {
+		return
+	}
+	f := &found{tr: tr, rule: tr.RuleIn(d.others)}
+	if t.mode&unix.S_IFMT == unix.S_IFDIR && tr.Deep() {
+		if in, err := openDir(fd, ".", 0); err == nil {
+			defer unix.Close(in)
+			w.dir(&dir{fd: in, path: p, names: w.enter(d, e.name), depth: d.depth + 1, fresh: t.fresh, others: d.others, link: true, deep: f})
+		} else {
+			w.gap("%s: %v", p, err)
+		}
+	}
+	if t.fresh || f.files > 0 {
+		r := finding(tr, f.rule, p, e.name, t.change())
+		r.Files = f.files
+		r.Who += "; it is a link, and what it leads to changed"
+		w.find(r)
+	}
+}
