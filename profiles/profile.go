@@ -117,6 +117,10 @@ type Workspace struct {
 	Path   string   // path; default the directory of a .sbx.toml, else the current directory
 	Access string   // access: "rw", "ro", "none"
 	Hide   []string // hide; globs below Path (with **), masked where they exist
+	// Protect is protect, globs below Path (with **) that are read-only where
+	// they exist; Unprotect is unprotect, those of them that do not hold.
+	Protect, Unprotect []string
+	Audit              string // audit: "off", "report", "fail"
 }
 
 // Mount is one table [mounts."TARGET"].

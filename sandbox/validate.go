@@ -16,7 +16,7 @@ func (p Plan) Validate() error {
 	var errs []error
 	for _, check := range [...]func(*Plan) error{
 		checkVersion, checkIDs, checkNames, checkTree, checkMounts, checkPlaces,
-		checkPseudo, checkLimits, checkCommand, checkEnv, checkStreams, checkSecurity,
+		checkPseudo, checkLimits, checkCommand, checkEnv, checkStreams, checkSecurity, checkAudit,
 	} {
 		if err := check(&p); err != nil {
 			errs = append(errs, err)
@@ -307,6 +307,19 @@ func checkSecurity(p *Plan) error {
 		if c < 0 || c > LastCapability {
 			errs = append(errs, fmt.Errorf("capability %d", int(c)))
 		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkAudit(p *Plan) error {
+	var errs []error
+	switch a := &p.Audit; a.Mode {
+	case AuditOff, AuditReport, AuditFail:
+		for _, t := range a.Trees {
+			errs = append(errs, checkPath("tree to audit", t.Source))
+		}
+	default:
+		errs = append(errs, fmt.Errorf("an audit of mode %q", a.Mode))
 	}
 	return errors.Join(errs...)
 }

@@ -45,6 +45,7 @@ func valid() sandbox.Plan {
 			Terminal: [3]bool{true}, Pipe: [3]bool{false, true},
 		},
 		Security: sandbox.Security{Keep: []sandbox.Capability{0, 63}},
+		Audit:    sandbox.Audit{Mode: sandbox.AuditReport, Trees: []sandbox.AuditTree{{Source: "/w", IsDir: true}}},
 	}
 }
 
@@ -105,6 +106,8 @@ func TestValidate(t *testing.T) {
 		{"NUL in a directory", func(p plan) { p.Process.Dir = "/a\x00" }, `working directory "/a\x00" is not an absolute, clean path`},
 		{"terminal and pipe", func(p plan) { p.Process.Pipe[0] = true }, "descriptor 0 is a terminal and a pipe"},
 		{"terminal without dev", func(p plan) { p.Pseudo = sandbox.Pseudo{} }, "a terminal without /dev"},
+		{"audit's mode", func(p plan) { p.Audit.Mode = "" }, `an audit of mode ""`},
+		{"audit's tree", func(p plan) { p.Audit.Trees[0].Source = "w" }, `tree to audit "w" is not an absolute, clean path`},
 		{"capabilities", func(p plan) { p.Security.Keep = []sandbox.Capability{-1, 64, 5} }, "capability -1\ncapability 64"},
 		{"all at once", func(p plan) {
 			p.Version, p.Hostname, p.Process.Argv, p.Security.Keep = 0, "", nil, []sandbox.Capability{99}

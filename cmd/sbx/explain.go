@@ -167,5 +167,5 @@ var plainKeys = []string{
 	"name", "process.command", "process.working_dir", "process.tty", "process.hostname", "process.umask", "process.nice",
 	"process.oom_score_adj", "process.timeout", "process.stop_timeout", "process.stop_signal", "user.as", "user.map",
 	"environment.pass", "environment.unset", "namespaces.ipc", "namespaces.uts", "namespaces.cgroup", "namespaces.time",
-	"root.read_only", "root.proc", "root.sys", "root.dev", "root.shm", "network.mode", "workspace.path", "security.nested_userns",
+	"root.read_only", "root.proc", "root.sys", "root.dev", "root.shm", "network.mode", "workspace.path", "workspace.audit", "workspace.unprotect", "security.nested_userns",
 }

@@ -26,7 +26,7 @@ func (inv *invocation) explainText(p *sandbox.Plan, refused *profiles.UntrustedE
 	if refused != nil {
 		pg.trust(refused)
 	}
-	for _, section := range []func(){pg.who, pg.namespaces, pg.files, pg.network, pg.limits, pg.environment, pg.process, pg.features, pg.notes} {
+	for _, section := range []func(){pg.who, pg.namespaces, pg.files, pg.audit, pg.network, pg.limits, pg.environment, pg.process, pg.features, pg.notes} {
 		section()
 	}
 }

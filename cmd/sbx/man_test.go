@@ -140,6 +140,7 @@ func mainPage(verbs []command) string {
 
 var exitStatuses = [][2]string{
 	{"0 to 255", "of run and shell: the command's own"},
+	{"3", "the command's own was 0, and the audit of workspace.audit = \"fail\" found something"},
 	{"128+N", "the command was ended by signal N"},
 	{"124", "the timeout ended the command"},
 	{"125", "sbx could not do it; run and shell were used wrongly"},

@@ -121,7 +121,7 @@ func (inv *invocation) start(ref string, argv []string, o *options, adjust func(
 	case st.InitKilled != 0:
 		inv.warn("the sandbox was killed by %s", unix.SignalName(st.InitKilled))
 	}
-	inv.status = st.Code
+	inv.status = inv.audit(plan.Audit.Mode, st.Audit, st.Code, o.quiet)
 	return nil
 }
 

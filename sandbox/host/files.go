@@ -79,12 +79,24 @@ func (OS) Link(path string) (string, error) { return os.Readlink(path) }
 
 // Names implements Files.
 func (OS) Names(dir string) ([]string, error) {
-	d, err := os.Open(dir)
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
-	slices.Sort(names)
-	return names, err
+	defer unix.Close(fd)
+	var names []string
+	buf := make([]byte, 8192)
+	for {
+		n, err := unix.ReadDirent(fd, buf)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return nil, &os.PathError{Op: "readdir", Path: dir, Err: err}
+		case n == 0:
+			slices.Sort(names)
+			return names, nil
+		default:
+			_, _, names = unix.ParseDirent(buf[:n], -1, names)
+		}
+	}
 }

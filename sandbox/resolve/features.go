@@ -42,9 +42,26 @@ func (r *resolver) features() {
 		add("no_nested_namespaces", "enforced", "/proc/sys/user/max_user_namespaces of the outer namespace", "", "security.nested_userns")
 	}
 	on("environment", true, fmt.Sprintf("allow-list, %d variables", len(p.Process.Env)), "environment.pass")
+	r.auditFeature(add)
 	add("terminal", "enforced", "the caller's terminal never gets in; "+terminalText(p), "", "process.tty")
 	r.limitFeatures(add)
 	r.require(prof.Policy.Require)
+}
+
+func (r *resolver) auditFeature(add func(name, state, by, why, from string)) {
+	const by, from = "files that the host runs later, sought when the command has ended", "workspace.audit"
+	a, root := &r.plan.Audit, r.plan.Root
+	switch {
+	case a.Mode == sandbox.AuditOff:
+		add("audit", "off", by, "the profile has it so", from)
+	case root.InPlace && !root.ReadOnly:
+		add("audit", "degraded", by, "the host's root can be written and is not looked through", from)
+		r.note("degraded", "audit", from, "the host's root can be written and is not looked through afterwards")
+	case len(a.Trees) == 0:
+		add("audit", "enforced", "nothing of the host's can be written", "", from)
+	default:
+		add("audit", "enforced", by+fmt.Sprintf("; %d directories or files", len(a.Trees)), "", from)
+	}
 }
 
 func rootText(p *sandbox.Plan) string {

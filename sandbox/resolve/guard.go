@@ -143,6 +143,7 @@ func kindOf(dir bool) string {
 // renamed away.
 func (r *resolver) guards() {
 	guards := map[string]int{}
+	r.protect(guards)
 	for _, m := range r.plan.Mounts {
 		if r.pin[m.Target] && m.Kind == sandbox.Mask {
 			r.keep(m.Target, guards)
@@ -196,6 +197,9 @@ func (r *resolver) linkedProfiles() []string {
 // found, and not be hidden, by the next run.
 func (r *resolver) keep(target string, guards map[string]int) {
 	cover := r.covering(path.Dir(target), len(r.plan.Mounts))
+	for cover != nil && cover.Kind == sandbox.Guard && !cover.ReadOnly { // pinned for another
+		cover = r.covering(path.Dir(cover.Target), len(r.plan.Mounts))
+	}
 	if cover == nil || cover.Kind != sandbox.Bind || cover.ReadOnly {
 		return
 	}

@@ -63,7 +63,7 @@ func Plan(in Input) (*sandbox.Plan, error) {
 	}
 	for _, decide := range []func(){
 		r.caller, r.ids, r.namespaces, r.root, r.home, r.workspace, r.mounts,
-		r.order, r.guards, r.own, r.stdio, r.environment, r.command, r.workingDir,
+		r.order, r.guards, r.own, r.audit, r.stdio, r.environment, r.command, r.workingDir,
 		r.limits, r.security, r.features,
 	} {
 		decide()

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-sandbox/sbx/sandbox"
+	"github.com/sbx-sandbox/sbx/sandbox/audit"
 	"github.com/sbx-sandbox/sbx/sandbox/program"
 	"github.com/sbx-sandbox/sbx/sandbox/run/internal/child"
 	"github.com/sbx-sandbox/sbx/userns"
@@ -23,6 +24,8 @@ type Status struct {
 	TimedOut bool // the timeout ended it
 	// InitKilled says that PID 1 itself was killed, by that signal.
 	InitKilled unix.Signal
+	// Audit is what the Plan's audit found, nil if it asks for none.
+	Audit *audit.Report
 }
 
 // Run builds the sandbox of p, runs its command and returns when nothing of
@@ -136,11 +139,21 @@ func (st *Start) Run(p *sandbox.Plan) (Status, error) {
 	s := st.sandboxed()
 	defer unix.Close(s.fd)
 	s.plan, s.prog, s.watch.s = p, prog, s
+	var mark *audit.Mark
+	if p.Audit.Mode != sandbox.AuditOff && len(p.Audit.Trees) > 0 {
+		mark = audit.Begin(p.Audit.Trees) // before the command can write, after the child has copied descriptors
+		defer mark.Close()
+	}
 	if err := s.start(st.child); err != nil {
 		s.kill()
 		return Status{}, err
 	}
-	return s.wait()
+	status, err := s.wait()
+	if err == nil && mark != nil {
+		s.interrupted() // what came so far was for the command
+		status.Audit = mark.Look(s.interrupted)
+	}
+	return status, err
 }
 
 // sandboxed is a sandbox while it lives.

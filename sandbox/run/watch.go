@@ -74,6 +74,28 @@ func (w *watch) until(fd int) error {
 	}
 }
 
+// interrupted reports whether a signal came that asks for the end. It is for
+// the time when the command has ended already.
+func (w *watch) interrupted() bool {
+	fds := [1]unix.PollFd{{Fd: int32(w.signals), Events: unix.POLLIN}}
+	if n, err := unix.Poll(fds[:], 0); err != nil || n == 0 {
+		return false
+	}
+	for {
+		var b [16]byte
+		n, err := unix.Read(w.signals, b[:])
+		if err != nil || n <= 0 {
+			return false
+		}
+		for _, s := range b[:n] {
+			switch unix.Signal(s) {
+			case unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT:
+				return true
+			}
+		}
+	}
+}
+
 // drain waits until the command's last output was taken from the descriptors
 // and passed on, which closes idle. A terminal that is stopped (^S) may keep it
 // for as long as it likes, unless the end was asked for: then it has the time

@@ -1,0 +1,157 @@
+package resolve
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox"
+)
+
+// protect makes what workspace.protect names read-only where it is there, by
+// whatever mounts it could be written. It can't be moved either, nor what it
+// lies in. What is not there can't be kept from being made without making
+// something in the project; that is left to the audit.
+func (r *resolver) protect(guards map[string]int) {
+	w := &r.prof.Workspace
+	if r.space == "" || len(w.Protect) == 0 || !slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool {
+		return writable(&m) && (within(m.Source, r.space) || within(r.space, m.Source))
+	}) {
+		return
+	}
+	top, err := r.facts.Files.Names(r.space)
+	if err != nil {
+		r.fail(&Error{Key: "workspace.protect", Msg: "looking for what is to be protected", Hint: "make the workspace readable", Err: err})
+		return
+	}
+	for i, g := range w.Protect {
+		if slices.Contains(w.Unprotect, g) {
+			continue
+		}
+		found, err := r.protected(g, top)
+		if err != nil {
+			r.fail(&Error{Key: fmt.Sprintf("workspace.protect[%d]", i), Msg: "looking for what is to be protected", Hint: "make the directory readable, or remove it", Err: err})
+		}
+		for _, p := range found {
+			r.protectOne(p, fmt.Sprintf("workspace.protect[%d]", i), guards)
+		}
+	}
+}
+
+// writable says that the command can change a tree of the host's by m.
+func writable(m *sandbox.Mount) bool {
+	return m.Kind == sandbox.Bind && !m.ReadOnly && !m.Private
+}
+
+// protected lists what the pattern matches. top are the names in the workspace:
+// most patterns are one of those, or none, and need no look of their own.
+func (r *resolver) protected(pattern string, top []string) ([]string, error) {
+	pattern = strings.Trim(pattern, "/")
+	first, _, deep := strings.Cut(pattern, "/")
+	if !strings.ContainsAny(first, "*?[\\") {
+		if _, there := slices.BinarySearch(top, first); !there {
+			return nil, nil
+		}
+	}
+	if deep || first == "**" {
+		return r.glob(r.space, pattern)
+	}
+	var out []string
+	for _, n := range top {
+		if ok, err := path.Match(first, n); ok && err == nil {
+			out = append(out, path.Join(r.space, n))
+		}
+	}
+	return out, nil
+}
+
+func (r *resolver) protectOne(p, key string, guards map[string]int) {
+	e, err := r.facts.Files.Lstat(p)
+	if err == nil && e.Type() == unix.S_IFLNK {
+		r.note("info", "workspace", key, "%s is a link: what it leads to is protected, and the link itself can be replaced", p)
+		e, err = r.facts.Files.Resolve(p, r.space)
+	}
+	if errors.Is(err, unix.ENOENT) {
+		return // gone meanwhile, or a link to nothing
+	}
+	if err != nil {
+		r.note("warning", "workspace", key, "%s can't be protected: %v", p, err)
+		return
+	}
+	if e.Path == r.space {
+		return // a link to the workspace itself, which is to be written
+	}
+	if !e.IsDir && e.Links > 1 {
+		r.note("warning", "workspace", key, "%s is protected, but the file has %d names: it can be written by another of them that is granted", e.Path, e.Links)
+	}
+	for _, cover := range r.plan.Mounts {
+		switch {
+		case !writable(&cover):
+		case within(cover.Source, e.Path):
+			r.fail(&Error{Key: cover.From, Msg: fmt.Sprintf("%s is protected by workspace.protect and can't be given to the command to write", cover.Source),
+				Hint: `leave it out, set access = "ro", or name the entry in workspace.unprotect`})
+		case within(e.Path, cover.Source):
+			r.readOnly(cover, e.Path, e.IsDir, key, guards)
+		}
+	}
+}
+
+// readOnly guards the host's path p where the bind shows it.
+func (r *resolver) readOnly(bind sandbox.Mount, p string, isDir bool, key string, guards map[string]int) {
+	inside := path.Join(bind.Target, p[len(bind.Source):])
+	at := r.covering(inside, len(r.plan.Mounts))
+	if at == nil || at.ReadOnly || at.Kind != sandbox.Bind && at.Kind != sandbox.Guard || hostPath(*at, inside) != p {
+		return // out of reach there, or read-only already
+	}
+	for _, dir := range between(bind.Target, inside) {
+		r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(bind, dir), IsDir: true, Why: "so that what is protected in it stays there"}, guards)
+	}
+	r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: inside, Source: p, IsDir: isDir, ReadOnly: true, From: key, Why: "the host runs it later"}, guards)
+}
+
+// audit decides which trees of the host's are looked through afterwards.
+func (r *resolver) audit() {
+	a := &r.plan.Audit
+	a.Mode = sandbox.AuditMode(r.prof.Workspace.Audit)
+	if a.Mode == sandbox.AuditOff {
+		return
+	}
+	for i := range r.plan.Mounts {
+		m := &r.plan.Mounts[i]
+		if !writable(m) || slices.ContainsFunc(a.Trees, func(t sandbox.AuditTree) bool { return within(m.Source, t.Source) }) {
+			continue
+		}
+		a.Trees = slices.DeleteFunc(a.Trees, func(t sandbox.AuditTree) bool { return within(t.Source, m.Source) })
+		a.Trees = append(a.Trees, sandbox.AuditTree{Source: m.Source, IsDir: m.IsDir, Home: r.facts.Home})
+	}
+	for i := range a.Trees {
+		r.auditTree(&a.Trees[i])
+	}
+}
+
+// auditTree says what in t could not be written or moved, by any of its mounts.
+func (r *resolver) auditTree(t *sandbox.AuditTree) {
+	aliases := 0
+	for _, m := range r.plan.Mounts {
+		if writable(&m) && (within(m.Source, t.Source)) {
+			aliases++
+		}
+	}
+	if aliases > 1 {
+		return // what one mount keeps back another may give
+	}
+	for _, m := range r.plan.Mounts {
+		if m.Kind != sandbox.Guard || !m.IsDir || m.Source == t.Source || !within(m.Source, t.Source) {
+			continue
+		}
+		if m.ReadOnly {
+			t.Skip = append(t.Skip, m.Source)
+		} else {
+			t.Pins = append(t.Pins, m.Source)
+		}
+	}
+}
