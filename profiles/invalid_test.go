@@ -365,6 +365,17 @@ var invalid = []struct {
 	{"version_two", []string{
 		`version_two.toml:1:11: version: version 2 is not known to this sbx, write version = 1`,
 	}},
+	{"workspace_audit", []string{
+		`workspace_audit.toml:3:9: workspace.audit: unknown value "warn", use "off", "report" or "fail"`,
+	}},
+	{"workspace_protect", []string{
+		`workspace_protect.toml:3:12: workspace.protect[0]: "/etc/passwd" must be below the workspace, write it without the leading "/"`,
+		`workspace_protect.toml:4:14: workspace.unprotect[0]: "../x" must stay below the workspace, leave out ".."`,
+	}},
+	{"workspace_protect_access", []string{
+		`workspace_protect_access.toml:4:1: workspace.protect: has no effect with workspace.access = "none", remove it or set workspace.access = "rw" or "ro"`,
+		`workspace_protect_access.toml:5:1: workspace.unprotect: has no effect with workspace.access = "none", remove it or set workspace.access = "rw" or "ro"`,
+	}},
 	{"workspace_hide_absolute", []string{
 		`workspace_hide_absolute.toml:3:9: workspace.hide[0]: "/etc/passwd" must be below the workspace, write it without the leading "/"`,
 	}},

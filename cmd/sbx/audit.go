@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -104,43 +105,46 @@ func (inv *invocation) auditText(r *audit.Report) {
 	}
 }
 
-// auditList is a line for each finding, or for several that builds make.
+// auditList is a line for each finding, but of what builds make one for all
+// that is in the same topmost directory.
 func auditList(findings []audit.Finding) []string {
-	type group struct{ class, dir string }
-	count := map[group]int{}
-	var groups []group
-	var out []string
+	var out, tops []string
+	made := map[string][]*audit.Finding{}
 	for i := range findings {
 		f := &findings[i]
 		if f.Fails() {
 			out = append(out, auditLine(f))
 			continue
 		}
-		dir := near(f.Path)
-		if at := strings.IndexByte(dir[1:], '/'); at >= 0 {
-			dir = dir[:at+1] + "/"
+		top := near(f.Path)
+		if at := strings.IndexByte(top[1:], '/'); at >= 0 {
+			top = top[:at+2]
 		}
-		g := group{f.Class, dir}
-		if count[g]++; count[g] == 1 {
-			groups = append(groups, g)
-		}
-	}
-	for i := range findings {
-		if f := &findings[i]; !f.Fails() {
-			dir := near(f.Path)
-			if at := strings.IndexByte(dir[1:], '/'); at >= 0 {
-				dir = dir[:at+1] + "/"
-			}
-			if g := (group{f.Class, dir}); count[g] == 1 {
-				out = append(out, auditLine(f))
-				groups = slices.DeleteFunc(groups, func(o group) bool { return o == g })
-			}
+		if made[top] = append(made[top], f); len(made[top]) == 1 {
+			tops = append(tops, top)
 		}
 	}
-	for _, g := range groups {
-		out = append(out, fmt.Sprintf("%d in %s (%s)", count[g], quoted(g.dir), g.class))
+	for _, top := range tops {
+		if len(made[top]) == 1 {
+			out = append(out, auditLine(made[top][0]))
+			continue
+		}
+		out = append(out, fmt.Sprintf("%d in %s  (%s)", len(made[top]), quoted(top), classes(made[top])))
 	}
 	return out
+}
+
+// classes counts findings by their class.
+func classes(list []*audit.Finding) string {
+	count := map[string]int{}
+	for _, f := range list {
+		count[f.Class]++
+	}
+	var out []string
+	for _, c := range slices.Sorted(maps.Keys(count)) {
+		out = append(out, fmt.Sprintf("%s: %d", c, count[c]))
+	}
+	return strings.Join(out, ", ")
 }
 
 func auditLine(f *audit.Finding) string {

@@ -60,7 +60,7 @@ func (r *resolver) auditFeature(add func(name, state, by, why, from string)) {
 	case len(a.Trees) == 0:
 		add("audit", "enforced", "nothing of the host's can be written", "", from)
 	default:
-		add("audit", "enforced", by+fmt.Sprintf("; %d directories or files", len(a.Trees)), "", from)
+		add("audit", "enforced", fmt.Sprintf("%s, in %d places", by, len(a.Trees)), "", from)
 	}
 }
 

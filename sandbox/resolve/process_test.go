@@ -188,7 +188,7 @@ func TestNamespaceFeatures(t *testing.T) {
 	all := map[string]string{
 		"user": "enforced", "mounts": "enforced", "pid": "enforced", "ipc": "enforced", "uts": "enforced", "cgroup_namespace": "enforced",
 		"network": "enforced", "no_new_privs": "enforced", "capabilities": "enforced", "keyring": "degraded", "no_nested_namespaces": "enforced",
-		"environment": "enforced", "terminal": "enforced", "core": "enforced",
+		"environment": "enforced", "terminal": "enforced", "core": "enforced", "audit": "enforced",
 	}
 	same(t, "features", state(planned(t, input(t, "security.nested_userns = false"))), all)
 	shared := planned(t, input(t, "security.nested_userns = true\n[network]\nmode = \"host\"\n[namespaces]\nipc = \"host\"\nuts = \"host\"\ncgroup = \"host\"\n[limits]\nmemory = \"1G\"\nprocesses = 3"))

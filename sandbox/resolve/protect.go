@@ -28,6 +28,11 @@ func (r *resolver) protect(guards map[string]int) {
 		r.fail(&Error{Key: "workspace.protect", Msg: "looking for what is to be protected", Hint: "make the workspace readable", Err: err})
 		return
 	}
+	for i, g := range w.Unprotect {
+		if !slices.Contains(w.Protect, g) {
+			r.note("warning", "workspace", fmt.Sprintf("workspace.unprotect[%d]", i), "%s is no entry of workspace.protect, and nothing is changed by it", g)
+		}
+	}
 	for i, g := range w.Protect {
 		if slices.Contains(w.Unprotect, g) {
 			continue
