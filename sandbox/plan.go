@@ -261,6 +261,7 @@ type Audit struct {
 type AuditTree struct {
 	Source string `json:"source"` // on the host
 	IsDir  bool   `json:"is_dir,omitempty"`
+	Top    string `json:"top"`            // the workspace, if it lies in it, else the same as Source
 	Home   string `json:"home,omitempty"` // the caller's home directory
 	// Skip are directories in it that could not be written, Pins those that
 	// could not be moved.

@@ -138,6 +138,7 @@ func stepOf(t *testing.T, key string) program.Step {
 		Root:    sandbox.Root{Size: 1 << 20, Inodes: 64},
 		Mounts:  []sandbox.Mount{{Kind: sandbox.Bind, Source: "/none", Target: "/data", IsDir: true, Own: true, From: key}},
 		Process: sandbox.Process{Argv: []string{"true"}, Lookup: []string{"/bin"}, Dir: "/"},
+		Audit:   sandbox.Audit{Mode: sandbox.AuditOff},
 	})
 	if err != nil {
 		t.Fatal(err)

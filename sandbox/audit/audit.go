@@ -202,7 +202,13 @@ func (m *Mark) Look(stop func() bool) *Report {
 
 // weight orders rules, the gravest first.
 func weight(r triggers.Rule) int {
-	return slices.Index([]triggers.Rule{triggers.Guard, triggers.Audit, triggers.Build}, r)
+	switch r {
+	case triggers.Guard:
+		return 0
+	case triggers.Audit:
+		return 1
+	}
+	return 2
 }
 
 type walker struct {
@@ -300,9 +306,12 @@ func (w *walker) tree(m *marked) {
 	case in:
 		names.Home, names.Prefix = 0, folded(rest)
 	default:
-		if rest, holds := strings.CutPrefix(m.Home, strings.TrimSuffix(m.Source, "/")+"/"); holds {
-			names.Home = -1 - len(folded(rest)) // set on the way, see enter
+		if strings.HasPrefix(m.Home, strings.TrimSuffix(m.Source, "/")+"/") {
+			names.Home = notYet
 		}
+	}
+	if m.Top != m.Source {
+		names.Top = notYet
 	}
 	w.root = m
 	if !m.IsDir {
@@ -318,18 +327,21 @@ func (w *walker) tree(m *marked) {
 		return
 	}
 	var fs unix.Statfs_t
-	if err := unix.Fstatfs(m.fd, &fs); err != nil || !ownClock[int64(fs.Type)] {
+	if err := unix.Fstatfs(m.fd, &fs); err != nil || !ownClock(int64(fs.Type)) {
 		w.gap("%s: its file system may have a clock of its own, so that times can't be compared", m.Source)
 	}
 	w.dir(&dir{fd: m.fd, path: m.Source, names: names, fresh: t.fresh})
 }
 
-// ownClock are the file systems that take times from this kernel's clock.
-var ownClock = map[int64]bool{
-	unix.EXT4_SUPER_MAGIC: true, unix.XFS_SUPER_MAGIC: true, unix.BTRFS_SUPER_MAGIC: true, unix.TMPFS_MAGIC: true,
-	unix.OVERLAYFS_SUPER_MAGIC: true, unix.F2FS_SUPER_MAGIC: true, unix.RAMFS_MAGIC: true, unix.NILFS_SUPER_MAGIC: true,
-	unix.REISERFS_SUPER_MAGIC: true, unix.ECRYPTFS_SUPER_MAGIC: true,
-	0x2fc12fc1: true, 0xca451a4e: true, 0x3153464a: true, // ZFS, bcachefs, JFS
+// ownClock reports whether a file system takes its times from this kernel's clock.
+func ownClock(magic int64) bool {
+	switch magic {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.OVERLAYFS_SUPER_MAGIC,
+		unix.F2FS_SUPER_MAGIC, unix.RAMFS_MAGIC, unix.NILFS_SUPER_MAGIC, unix.REISERFS_SUPER_MAGIC, unix.ECRYPTFS_SUPER_MAGIC,
+		0x2fc12fc1, 0xca451a4e, 0x3153464a: // ZFS, bcachefs, JFS
+		return true
+	}
+	return false
 }
 
 func folded(p string) (names []string) {
@@ -567,11 +579,17 @@ func (w *walker) subdir(d *dir, e entry, tr *triggers.Trigger, look func(*dir)) 
 	return true
 }
 
-// enter is d's names with one more. The home begins where its names do.
+// notYet is an index into names that enter sets where they come so far.
+const notYet = -2
+
+// enter is d's names with one more.
 func (w *walker) enter(d *dir, name string) triggers.Dir {
 	n := d.names.Enter(name)
-	if n.Home < -1 && d.at(entry{name: name}) == w.root.Home {
+	if n.Home == notYet && d.at(entry{name: name}) == w.root.Home {
 		n.Home = len(n.Names)
+	}
+	if n.Top == notYet && d.at(entry{name: name}) == w.root.Top {
+		n.Top = len(n.Names)
 	}
 	return n
 }

@@ -65,7 +65,7 @@ func look(t *testing.T, before, during func(p project), adjust ...func(tree *san
 		before(p)
 	}
 	time.Sleep(tick)
-	tree := sandbox.AuditTree{Source: p.dir, IsDir: true}
+	tree := sandbox.AuditTree{Source: p.dir, Top: p.dir, IsDir: true}
 	for _, f := range adjust {
 		f(&tree)
 	}
@@ -223,6 +223,10 @@ func TestTree(t *testing.T) {
 	if got := lines(r); got != nil {
 		t.Errorf("what can't have moved: %q", got)
 	}
+	r = look(t, before, func(p project) { p.write("bin/x"); p.write("a/bin/x") }, func(tree *sandbox.AuditTree) { tree.Top += "/a" })
+	if got := lines(r); !slices.Equal(got, []string{"new a/bin build 1"}) {
+		t.Errorf("with the workspace in it: %q", got)
+	}
 	for _, home := range []string{"", "/sub"} {
 		r = look(t, before, func(p project) { p.write(strings.TrimPrefix(home+"/.ssh/rc", "/")) }, func(tree *sandbox.AuditTree) { tree.Home = tree.Source + home })
 		if got := lines(r); !slices.Equal(got, []string{"new " + strings.TrimPrefix(home+"/.ssh", "/") + " audit 1"}) {
@@ -255,12 +259,12 @@ func TestIncomplete(t *testing.T) {
 		t.Errorf("a deep tree: %q", got)
 	}
 	p := project{t, t.TempDir()}
-	m := Begin([]sandbox.AuditTree{{Source: p.dir, IsDir: true}})
+	m := Begin([]sandbox.AuditTree{{Source: p.dir, Top: p.dir, IsDir: true}})
 	p.write("x/.envrc")
 	if r := m.Look(func() bool { return true }); len(r.Incomplete) != 1 || !strings.Contains(r.Incomplete[0], "by a signal") {
 		t.Errorf("interrupted: %q", r.Incomplete)
 	}
-	r = Begin([]sandbox.AuditTree{{Source: p.dir + "/none", IsDir: true}}).Look(func() bool { return false })
+	r = Begin([]sandbox.AuditTree{{Source: p.dir + "/none", Top: p.dir + "/none", IsDir: true}}).Look(func() bool { return false })
 	if len(r.Incomplete) != 1 {
 		t.Errorf("a tree that is gone: %q", r.Incomplete)
 	}
@@ -270,7 +274,7 @@ func TestIncomplete(t *testing.T) {
 func TestClock(t *testing.T) {
 	p := project{t, t.TempDir()}
 	p.write(".vimrc")
-	m := Begin([]sandbox.AuditTree{{Source: p.dir, IsDir: true}})
+	m := Begin([]sandbox.AuditTree{{Source: p.dir, Top: p.dir, IsDir: true}})
 	m.start += int64(time.Hour) // what is written from now on is earlier
 	m.set += int64(time.Hour)
 	p.write(".envrc")
@@ -311,13 +315,13 @@ func BenchmarkLook(b *testing.B) {
 		time.Sleep(tick)
 	}
 	for b.Loop() {
-		Begin([]sandbox.AuditTree{{Source: dir, IsDir: true}}).Look(func() bool { return false })
+		Begin([]sandbox.AuditTree{{Source: dir, Top: dir, IsDir: true}}).Look(func() bool { return false })
 	}
 }
 
 func BenchmarkBegin(b *testing.B) {
 	dir := b.TempDir()
 	for b.Loop() {
-		Begin([]sandbox.AuditTree{{Source: dir, IsDir: true}}).Close()
+		Begin([]sandbox.AuditTree{{Source: dir, Top: dir, IsDir: true}}).Close()
 	}
 }

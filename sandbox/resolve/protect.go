@@ -131,9 +131,12 @@ func (r *resolver) audit() {
 			continue
 		}
 		a.Trees = slices.DeleteFunc(a.Trees, func(t sandbox.AuditTree) bool { return within(t.Source, m.Source) })
-		a.Trees = append(a.Trees, sandbox.AuditTree{Source: m.Source, IsDir: m.IsDir, Home: r.facts.Home})
+		a.Trees = append(a.Trees, sandbox.AuditTree{Source: m.Source, IsDir: m.IsDir, Top: m.Source, Home: r.facts.Home})
 	}
 	for i := range a.Trees {
+		if t := &a.Trees[i]; r.space != "" && within(r.space, t.Source) {
+			t.Top = r.space
+		}
 		r.auditTree(&a.Trees[i])
 	}
 }

@@ -70,10 +70,12 @@ func TestPinsBeside(t *testing.T) {
 func TestAudit(t *testing.T) {
 	const w = "/home/dev/proj"
 	tree := func(source string) sandbox.AuditTree {
-		return sandbox.AuditTree{Source: source, IsDir: true, Home: "/home/dev"}
+		return sandbox.AuditTree{Source: source, IsDir: true, Top: source, Home: "/home/dev"}
 	}
 	data := "[mounts.\"/d\"]\nsource = \"/data\"\naccess = \"rw\"\n"
 	part := "[mounts.\"/p\"]\nsource = \"" + w + "/a\"\naccess = \"rw\"\n"
+	home := tree("/home/dev")
+	home.Top = w
 	pinned := tree(w)
 	pinned.Skip, pinned.Pins = []string{w + "/a/.idea"}, []string{w + "/a"}
 	for _, tt := range []struct {
@@ -86,7 +88,7 @@ func TestAudit(t *testing.T) {
 		{"a workspace that is read-only", "[workspace]\naccess = \"ro\"\n", nil},
 		{"off", "[workspace]\naudit = \"off\"\n", nil},
 		{"a home that is kept", "home.mode = \"persistent\"\n", []sandbox.AuditTree{tree(w)}},
-		{"the home", "[home]\nmode = \"host\"\naccess = \"rw\"\n", []sandbox.AuditTree{tree("/home/dev")}},
+		{"the home", "[home]\nmode = \"host\"\naccess = \"rw\"\n", []sandbox.AuditTree{home}},
 		{"what is protected", "[workspace]\nprotect = [\"a/.idea\"]\n", []sandbox.AuditTree{pinned}},
 		{"what is protected by one of two", "[workspace]\nprotect = [\"a/.idea\"]\n" + part, []sandbox.AuditTree{tree(w)}},
 	} {

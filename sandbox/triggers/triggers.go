@@ -10,7 +10,6 @@ import (
 	_ "embed"
 	"fmt"
 	"strings"
-	"sync"
 )
 
 //go:embed triggers.txt
@@ -63,14 +62,14 @@ type Table struct {
 	globs  []*Trigger
 }
 
-// Load reads the list, once.
-var Load = sync.OnceValue(func() *Table {
+// Load reads the list. It is not kept: a run needs it once, or not at all.
+func Load() *Table {
 	t, err := parse(text)
 	if err != nil {
 		panic("BUG: triggers.txt: " + err.Error()) // it is part of the binary, and tested
 	}
 	return t
-})
+}
 
 func parse(text string) (*Table, error) {
 	t := &Table{named: map[string][]*Trigger{}, shorts: map[string][]*Trigger{}}
@@ -99,9 +98,13 @@ func parse(text string) (*Table, error) {
 
 func (t *Table) add(tr *Trigger) error {
 	p := tr.Pattern
-	for prefix, at := range map[string]place{"/": top, "~/": home, "$GIT_DIR/": gitDir} {
-		if rest, ok := strings.CutPrefix(p, prefix); ok {
-			p, tr.place = rest, at
+	for _, start := range []struct {
+		prefix string
+		place  place
+	}{{"/", top}, {"~/", home}, {"$GIT_DIR/", gitDir}} {
+		if rest, ok := strings.CutPrefix(p, start.prefix); ok {
+			p, tr.place = rest, start.place
+			break
 		}
 	}
 	p, tr.all = strings.CutSuffix(p, "/")
@@ -131,9 +134,10 @@ func (t *Table) add(tr *Trigger) error {
 // directory that git takes for a repository.
 type Dir struct {
 	Names []string
-	// Home and Git are indexes into Names, of the first name below the home and
-	// the repository; -1 where the directory lies in none.
-	Home, Git int
+	// Top, Home and Git are indexes into Names, of the first name below the top
+	// of a workspace, the home and a repository; -1 where the directory lies in
+	// none.
+	Top, Home, Git int
 	// Prefix are the folded names between the home and the workspace's top, for
 	// a workspace in the home; Home is 0 then.
 	Prefix []string
@@ -179,6 +183,11 @@ func better(found, tr *Trigger, d Dir) *Trigger {
 func (tr *Trigger) in(d Dir) bool {
 	names := d.Names
 	switch tr.place {
+	case top:
+		if d.Top < 0 {
+			return false
+		}
+		names = names[d.Top:]
 	case home:
 		if d.Home < 0 {
 			return false

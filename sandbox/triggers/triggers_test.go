@@ -7,6 +7,7 @@ import (
 )
 
 func TestFind(t *testing.T) {
+	table := Load()
 	for _, c := range []struct {
 		path, pattern string
 		rule          Rule
@@ -62,7 +63,7 @@ func TestFind(t *testing.T) {
 		{"main.go~1~", "", ""},
 		{".gitx", "", ""},
 	} {
-		tr, rule := Load().Find(c.path)
+		tr, rule := table.Find(c.path)
 		got := ""
 		if tr != nil {
 			got = tr.Pattern
