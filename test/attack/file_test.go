@@ -267,7 +267,7 @@ func fileRows() []row {
 			id: "R63-hard-links", what: "another name of a hidden file",
 			do: func(t *testing.T, w *world.World) {
 				w.Write(t, w.Work+"/.env", "s")
-				p := w.Profile(t, "[workspace]\nhide = [\".env\"]\n")
+				p := w.Profile(t, "[workspace]\nhide = [\".env\"]\naudit = \"off\"\n")
 				if got := w.Run(t, w.Sandboxed(p, "true")...); strings.Contains(got.Err, ".env") {
 					t.Errorf("control: with one name it says %q", got.Err)
 				}
