@@ -74,8 +74,7 @@ func short(name string) string {
 	if i := strings.LastIndexByte(base, '.'); i > 0 {
 		base, ext = base[:i], base[i:]
 	}
-	keep := func(s string) string { return strings.NewReplacer(".", "", " ", "").Replace(s) }
-	base, ext = keep(base), keep(ext)
+	base, ext = bare(base), bare(ext)
 	if len(base) > 6 {
 		base = base[:6]
 	}
@@ -83,6 +82,11 @@ func short(name string) string {
 		return base + "~"
 	}
 	return base + "~." + ext[:min(3, len(ext))]
+}
+
+// bare is s without what a short name can't hold.
+func bare(s string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(s, ".", ""), " ", "")
 }
 
 // unnumbered cuts the number out of a name of that form. It is false for any other.

@@ -9,6 +9,7 @@ package triggers
 import (
 	_ "embed"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -42,6 +43,7 @@ type Trigger struct {
 	all   bool // with all that is in it
 	// Of a last name with a *, what stands before and after it.
 	head, tail string
+	next       *Trigger // with the same last name
 }
 
 // place is where a pattern begins.
@@ -56,10 +58,9 @@ const (
 
 // Table is the list, by the last name of each pattern.
 type Table struct {
-	All    []*Trigger
-	named  map[string][]*Trigger
-	shorts map[string][]*Trigger
-	globs  []*Trigger
+	All   []*Trigger
+	named map[string]*Trigger // the first of those with the name
+	globs []*Trigger
 }
 
 // Load reads the list. It is not kept: a run needs it once, or not at all.
@@ -72,28 +73,38 @@ func Load() *Table {
 }
 
 func parse(text string) (*Table, error) {
-	t := &Table{named: map[string][]*Trigger{}, shorts: map[string][]*Trigger{}}
+	t := &Table{All: make([]*Trigger, 0, 256), named: make(map[string]*Trigger, 256)}
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 			continue
 		}
-		f := strings.Fields(line)
-		if len(f) < 4 {
+		tr := &Trigger{}
+		var rest, rule string
+		tr.Pattern, rest = cutWord(line)
+		tr.Class, rest = cutWord(rest)
+		rule, tr.Who = cutWord(rest)
+		if tr.Who == "" {
 			return nil, fmt.Errorf("line %d has no pattern, class, rule and reason", n)
 		}
-		tr := &Trigger{Pattern: f[0], Class: f[1], Rule: Rule(f[2]), Who: strings.Join(f[3:], " ")}
+		tr.Rule = Rule(rule)
 		switch tr.Rule {
 		case Guard, Audit, Build, below:
 		default:
-			return nil, fmt.Errorf("line %d has the rule %q", n, f[2])
+			return nil, fmt.Errorf("line %d has the rule %q", n, rule)
 		}
 		if err := t.add(tr); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
 	}
 	return t, nil
+}
+
+// cutWord splits at the first blanks.
+func cutWord(s string) (word, rest string) {
+	word, rest, _ = strings.Cut(s, " ")
+	return word, strings.TrimLeft(rest, " ")
 }
 
 func (t *Table) add(tr *Trigger) error {
@@ -115,15 +126,15 @@ func (t *Table) add(tr *Trigger) error {
 		if name == "" || name == "." || name == ".." {
 			return fmt.Errorf("the pattern %q has an empty name", tr.Pattern)
 		}
-		tr.names = append([]string{Fold(name)}, tr.names...)
+		tr.names = append(tr.names, Fold(name))
 	}
+	slices.Reverse(tr.names)
 	last := tr.names[0]
 	if strings.Contains(last, "*") {
 		tr.head, tr.tail, _ = strings.Cut(last, "*")
 		t.globs = append(t.globs, tr)
 	} else {
-		t.named[last] = append(t.named[last], tr)
-		t.shorts[short(last)] = append(t.shorts[short(last)], tr)
+		tr.next, t.named[last] = t.named[last], tr
 	}
 	t.All = append(t.All, tr)
 	return nil
@@ -147,15 +158,17 @@ type Dir struct {
 func (t *Table) Match(d Dir, name string) *Trigger {
 	name = Fold(name)
 	var found *Trigger
-	for _, tr := range t.named[name] {
+	for tr := t.named[name]; tr != nil; tr = tr.next {
 		found = better(found, tr, d)
 	}
 	if found != nil {
 		return found
 	}
 	if s, ok := unnumbered(name); ok {
-		for _, tr := range t.shorts[s] {
-			found = better(found, tr, d)
+		for _, tr := range t.All { // such names are few
+			if short(tr.names[0]) == s {
+				found = better(found, tr, d)
+			}
 		}
 	}
 	for _, tr := range t.globs {
