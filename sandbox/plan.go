@@ -263,9 +263,8 @@ type AuditTree struct {
 	IsDir  bool   `json:"is_dir,omitempty"`
 	Top    string `json:"top"`            // the workspace, if it lies in it, else the same as Source
 	Home   string `json:"home,omitempty"` // the caller's home directory
-	// Skip are directories in it that could not be written, Pins those that
-	// could not be moved.
-	Skip []string `json:"skip,omitempty"`
+	// Pins are directories in it that could not be moved. Those that could not be
+	// written are looked through all the same: a file may have another name.
 	Pins []string `json:"pins,omitempty"`
 }
 

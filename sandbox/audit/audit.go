@@ -66,8 +66,7 @@ func (r *Report) Fails() bool {
 type Mark struct {
 	trees []marked
 	start int64 // ns since the epoch, by the clock that file systems take times from
-	set   int64 // what the clock was set to: its distance to one that nobody sets
-	now   func() (coarse, set int64)
+	set   setting
 }
 
 // marked is a tree at that moment.
@@ -82,7 +81,7 @@ type marked struct {
 
 // Begin takes the moment before a command starts. Either Look or Close follows.
 func Begin(trees []sandbox.AuditTree) *Mark {
-	m := &Mark{now: clocks}
+	m := &Mark{}
 	for _, t := range trees {
 		k := marked{AuditTree: t, fd: -1}
 		if t.IsDir {
@@ -92,7 +91,7 @@ func Begin(trees []sandbox.AuditTree) *Mark {
 		}
 		m.trees = append(m.trees, k)
 	}
-	m.start, m.set = m.now()
+	m.start, m.set = clocks()
 	return m
 }
 
@@ -106,16 +105,22 @@ func (m *Mark) Close() {
 	}
 }
 
+// setting is what the clock is set to: how far it is from the time since boot,
+// between two bounds, since the one is read after the other.
+type setting struct{ low, high int64 }
+
 // clocks reads the clock that the kernel takes times of files from, which is
-// behind by up to a tick, and how far the clock is from the time since boot.
-func clocks() (coarse, set int64) {
+// behind by up to a tick, and what it is set to.
+func clocks() (coarse int64, set setting) {
 	read := func(clock int32) int64 {
 		var ts unix.Timespec
 		_ = unix.ClockGettime(clock, &ts) // these clocks always exist
 		return ts.Nano()
 	}
 	coarse = read(unix.CLOCK_REALTIME_COARSE)
-	return coarse, read(unix.CLOCK_REALTIME) - read(unix.CLOCK_BOOTTIME)
+	before := read(unix.CLOCK_REALTIME)
+	boot := read(unix.CLOCK_BOOTTIME)
+	return coarse, setting{before - boot, read(unix.CLOCK_REALTIME) - boot}
 }
 
 // openDir opens a directory below another to be read, without following links
@@ -183,10 +188,11 @@ func top(fd int) map[string]uint64 {
 func (m *Mark) Look(stop func() bool) *Report {
 	defer m.Close()
 	w := &walker{table: triggers.Load(), start: m.start, stop: stop, end: time.Now().Add(maxTime), report: &Report{}}
-	if _, set := m.now(); set < m.set-int64(10*time.Millisecond) {
+	if _, set := clocks(); set.high < m.set.low-int64(10*time.Millisecond) {
 		// A change made since may bear an earlier time.
-		w.start -= m.set - set
-		w.gap("the clock was set back by %v meanwhile; files from before the start may be among the findings", time.Duration(m.set-set).Round(time.Millisecond))
+		back := m.set.high - set.low
+		w.start -= back
+		w.gap("the clock was set back by %v meanwhile; files from before the start may be among the findings", time.Duration(back).Round(time.Millisecond))
 	}
 	for i := range m.trees {
 		w.tree(&m.trees[i])
@@ -550,9 +556,6 @@ func (w *walker) entry(d *dir, e entry) {
 // subdir looks at the directory e of d with look. It is false where e is no directory.
 func (w *walker) subdir(d *dir, e entry, tr *triggers.Trigger, look func(*dir)) bool {
 	p := d.at(e)
-	if slices.Contains(w.root.Skip, p) {
-		return true
-	}
 	fd, err := openDir(d.fd, e.name, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV)
 	at, name := fd, ""
 	switch {

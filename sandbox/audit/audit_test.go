@@ -208,13 +208,8 @@ func TestLook(t *testing.T) {
 }
 
 func TestTree(t *testing.T) {
-	during := func(p project) { p.write("a/.envrc"); p.write("b/.envrc") }
 	before := func(p project) { p.mkdir("a"); p.mkdir("b") }
-	r := look(t, before, during, func(tree *sandbox.AuditTree) { tree.Skip = []string{tree.Source + "/a"} })
-	if got := lines(r); !slices.Equal(got, []string{"new b/.envrc guard"}) {
-		t.Errorf("with a part left out: %q", got)
-	}
-	r = look(t, func(p project) { p.write("s/a/.envrc") }, func(p project) { p.write("s/a/x"); p.write("s/x") })
+	r := look(t, func(p project) { p.write("s/a/.envrc") }, func(p project) { p.write("s/a/x"); p.write("s/x") })
 	if got := lines(r); !slices.Equal(got, []string{"moved s/a guard 1"}) {
 		t.Errorf("what can't be told from a move: %q", got)
 	}
@@ -237,7 +232,11 @@ func TestTree(t *testing.T) {
 
 func TestIncomplete(t *testing.T) {
 	if os.Geteuid() != 0 {
-		r := look(t, func(p project) { p.mkdir("a") }, func(p project) { p.write("a/.envrc"); p.mode("a", 0) })
+		r := look(t, func(p project) { p.mkdir("a") }, func(p project) {
+			p.write("a/.envrc")
+			p.mode("a", 0)
+			t.Cleanup(func() { p.mode("a", 0o755) })
+		})
 		if got := strings.Join(r.Incomplete, "\n"); got != "a: permission denied" || !r.Fails() {
 			t.Errorf("a directory that can't be read: %q", got)
 		}
@@ -276,7 +275,8 @@ func TestClock(t *testing.T) {
 	p.write(".vimrc")
 	m := Begin([]sandbox.AuditTree{{Source: p.dir, Top: p.dir, IsDir: true}})
 	m.start += int64(time.Hour) // what is written from now on is earlier
-	m.set += int64(time.Hour)
+	m.set.low += int64(time.Hour)
+	m.set.high += int64(time.Hour)
 	p.write(".envrc")
 	r := m.Look(func() bool { return false })
 	if got := lines(r); !slices.Contains(got, "new "+p.dir+"/.envrc guard") || len(r.Incomplete) != 1 {

@@ -141,24 +141,19 @@ func (r *resolver) audit() {
 	}
 }
 
-// auditTree says what in t could not be written or moved, by any of its mounts.
+// auditTree says what in t could not be moved, by any of its mounts.
 func (r *resolver) auditTree(t *sandbox.AuditTree) {
-	aliases := 0
+	ways := 0
 	for _, m := range r.plan.Mounts {
-		if writable(&m) && (within(m.Source, t.Source)) {
-			aliases++
+		if writable(&m) && within(m.Source, t.Source) {
+			ways++
 		}
 	}
-	if aliases > 1 {
-		return // what one mount keeps back another may give
+	if ways > 1 {
+		return // what one mount keeps in its place another may not
 	}
 	for _, m := range r.plan.Mounts {
-		if m.Kind != sandbox.Guard || !m.IsDir || m.Source == t.Source || !within(m.Source, t.Source) {
-			continue
-		}
-		if m.ReadOnly {
-			t.Skip = append(t.Skip, m.Source)
-		} else {
+		if m.Kind == sandbox.Guard && m.IsDir && m.Source != t.Source && within(m.Source, t.Source) {
 			t.Pins = append(t.Pins, m.Source)
 		}
 	}

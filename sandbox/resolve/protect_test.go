@@ -77,7 +77,7 @@ func TestAudit(t *testing.T) {
 	home := tree("/home/dev")
 	home.Top = w
 	pinned := tree(w)
-	pinned.Skip, pinned.Pins = []string{w + "/a/.idea"}, []string{w + "/a"}
+	pinned.Pins = []string{w + "/a", w + "/a/.idea"}
 	for _, tt := range []struct {
 		name, text string
 		want       []sandbox.AuditTree

@@ -125,6 +125,18 @@ func triggerRows() []row {
 				t.Errorf("control: found %q with status %d for a file beside it", paths, code)
 			}
 		}},
+		{id: "R04-later-on-the-host", what: "what is protected, by another name of the file", do: func(t *testing.T, w *world.World) {
+			w.Write(t, w.Work+"/.vscode/tasks.json", "x")
+			if err := os.Link(w.Work+"/.vscode/tasks.json", w.Work+"/alias"); err != nil {
+				t.Fatal(err)
+			}
+			if paths, code := audited(t, w, "", "echo y >>.vscode/tasks.json"); len(paths) > 0 || code == 0 {
+				t.Errorf("control: by its own name: found %q with status %d", paths, code)
+			}
+			if paths, code := audited(t, w, "", "echo y >>alias"); !slices.Equal(paths, []string{".vscode"}) || code != 3 {
+				t.Errorf("found %q with status %d", paths, code)
+			}
+		}},
 		{id: "R04-later-on-the-host", what: "hiding a new file from the audit", do: func(t *testing.T, w *world.World) {
 			for script, want := range map[string]string{
 				"mkdir d; echo x >d/.envrc; chmod 0 d":                        "",
