@@ -22,7 +22,7 @@ func (m *merged) check() {
 
 func (m *merged) checkNeeds(i int, r *row) {
 	have := m.text(r.needs)
-	if slices.Contains(r.in, have) {
+	if r.meant(have) {
 		return
 	}
 	cond := m.slots[find(r.needs)]
@@ -34,8 +34,20 @@ func (m *merged) checkNeeds(i int, r *row) {
 	if m.layers[from].bad[r.needs] {
 		return
 	}
-	m.fail(from, r.path, fmt.Sprintf("has no effect with %s = %q, remove it or set %s = %s", r.needs, have, r.needs, either(r.in)))
+	instead := fmt.Sprintf("set %s = %s", r.needs, either(r.in))
+	if r.not != nil {
+		instead = "set another " + r.needs
+	}
+	m.fail(from, r.path, fmt.Sprintf("has no effect with %s = %q, remove it or %s", r.needs, have, instead))
 	m.slots[i] = slot{}
+}
+
+// meant reports whether r has a meaning while the key it needs holds a value.
+func (r *row) meant(value string) bool {
+	if r.not != nil {
+		return !slices.Contains(r.not, value)
+	}
+	return slices.Contains(r.in, value)
 }
 
 // checkIDs checks the explicit id maps.

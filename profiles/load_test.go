@@ -60,6 +60,7 @@ func TestDefaults(t *testing.T) {
 		Home:       Home{Mode: "tmpfs", Access: "ro", Size: 512 << 20},
 		Workspace:  Workspace{Path: "/work", Access: "rw"},
 		Network:    Network{Mode: "none"},
+		Security:   Security{Seccomp: "default"},
 	}
 	if got := exported(p); !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)

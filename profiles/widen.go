@@ -97,6 +97,10 @@ func (c *comparison) row(r *row) {
 		}
 	case wideRoot:
 		c.root(r)
+	case widePolicy:
+		c.policy(r)
+	case wideCalls:
+		c.calls(r, *p.(*[]string), *base.(*[]string))
 	case wideWorkspace:
 		if c.p.Workspace.Access != "none" && !c.p.ownWorkspace() {
 			c.grant(r.path, "the workspace %s is outside the project's own directory", c.p.Workspace.Path)
@@ -280,6 +284,33 @@ func (c *comparison) root(r *row) {
 	case p != "host" && c.showsWorkspace(p, "ro"):
 	default:
 		c.grant(r.path, "%q where your own profile has %q", p, base)
+	}
+}
+
+// policy compares policies of system calls. What a file says is not looked
+// into: it is a grant, unless the base has no filter or the same file.
+func (c *comparison) policy(r *row) {
+	p, base := &c.p.Security, &c.base.Security
+	switch {
+	case base.Seccomp == "unconfined":
+	case p.Seccomp == base.Seccomp && p.SeccompText == base.SeccompText:
+	case SeccompFile(p.Seccomp):
+		c.grant(r.path, "the policy of %s where your own profile has %q", p.Seccomp, base.Seccomp)
+	case SeccompFile(base.Seccomp):
+		c.grant(r.path, "%q where your own profile has the policy of %s", p.Seccomp, base.Seccomp)
+	default:
+		c.rank(r, p.Seccomp, base.Seccomp)
+	}
+}
+
+func (c *comparison) calls(r *row, p, base []string) {
+	if c.base.Security.Seccomp == "unconfined" {
+		return // and what it denies nobody can leave out unseen
+	}
+	for i, call := range p {
+		if !slices.Contains(base, call) {
+			c.grant(fmt.Sprintf("%s[%d]", r.path, i), "allows the system call %s", call)
+		}
 	}
 }
 

@@ -36,6 +36,9 @@ type Facts struct {
 	Exe      string // the running binary, "" when unknown
 	Files    Files
 
+	// NoFilters is why the kernel takes no filters of system calls; nil: it does.
+	NoFilters error
+
 	// SubUIDs and the rest are found only when a range of ids is asked for.
 	SubUIDs, SubGIDs     userns.Range
 	NewUIDMap, NewGIDMap string
@@ -124,6 +127,7 @@ func Probe(wantRange bool) (Facts, error) {
 		}
 	}
 	f.Nofile = firstlimit.Nofile
+	f.NoFilters = noFilters()
 	if pattern, err := readSmall("/proc/sys/kernel/core_pattern", 4096); err == nil {
 		f.CorePipe = strings.HasPrefix(pattern, "|")
 	}

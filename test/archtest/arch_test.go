@@ -59,12 +59,12 @@ var rules = []struct {
 	},
 	{
 		pkg: "sandbox/resolve",
-		may: []string{"profiles", "sandbox/host", "sandbox", "userns", sys},
+		may: []string{"profiles", "sandbox/host", "sandbox", "sandbox/seccomp/policy", "sandbox/seccomp/compile", "userns", sys},
 		why: "deciding is pure: (Profile, Facts) -> Plan; of x/sys it takes numbers only",
 	},
 	{
 		pkg: "sandbox/program",
-		may: []string{"sandbox", "userns", sys},
+		may: []string{"sandbox", "sandbox/seccomp", "userns", sys},
 		why: "compiling is pure: it takes numbers from x/sys and calls nothing",
 	},
 	{
