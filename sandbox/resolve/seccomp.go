@@ -39,7 +39,9 @@ func (r *resolver) seccomp() {
 		r.keysRefused = p.Refuses(keyCalls...)
 		err = compiled(p, f)
 	}
-	if err != nil {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		r.errs = append(r.errs, many.Unwrap()...)
+	} else if err != nil {
 		r.errs = append(r.errs, err)
 	}
 }
@@ -106,11 +108,11 @@ func basis(s *profiles.Security, keep []sandbox.Capability) (policy.Policy, erro
 // compiled puts the filters for p into f.
 func compiled(p policy.Policy, f *sandbox.Seccomp) error {
 	fail := func(err error) error {
-		key := "security.seccomp"
+		key, what := "security.seccomp", "the system call policy "+f.Policy
 		if len(f.Deny) > 0 {
-			key = "security.seccomp_deny"
+			key, what = "security.seccomp_deny", what+", as changed"
 		}
-		return &Error{Key: key, Err: err, Msg: fmt.Sprintf("the system call policy %s, as changed", f.Policy)}
+		return &Error{Key: key, Err: err, Msg: what}
 	}
 	first, same, err := p.Start()
 	if err != nil {
