@@ -352,7 +352,7 @@ func TestPolicyFile(t *testing.T) {
 	if s := p.Security; s.Seccomp != dir+"/cwd/calls.json" || s.SeccompText != policy {
 		t.Errorf("policy %q with %q", s.Seccomp, s.SeccompText)
 	}
-	if again, err := Parse(dir+"/home/again.toml", p.TOML(), env); err != nil || again.Security.Seccomp != p.Security.Seccomp || again.Security.SeccompText != policy {
+	if again, err := Parse(dir+"/cwd/again.toml", p.TOML(), env); err != nil || again.Security.Seccomp != p.Security.Seccomp || again.Security.SeccompText != policy {
 		t.Errorf("rendered and read again: %v", err)
 	}
 	var untrusted *UntrustedError
@@ -402,7 +402,7 @@ func TestPolicyFile(t *testing.T) {
 			t.Errorf("%s: grants %v", test.name, grants)
 		}
 	}
-	if err := os.WriteFile(dir+"/home/own.json", []byte("{}"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "home/own.json"), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if grants := keys(load("home/own.toml").Widens(own)); !slices.Contains(grants, "security.seccomp") {
