@@ -9,6 +9,7 @@ var builtins = []builtin{
 		{key: "process.oom_score_adj", val: value{n: 300}},
 		{key: "home.mode", val: value{s: "persistent"}},
 		{key: "workspace.hide", val: value{l: []string{".env", ".env.*", "**/.env", "**/.env.*"}}},
+		{key: "workspace.git", val: value{s: "guard"}},
 		{key: "limits.processes", val: value{n: 2048}},
 		{key: "limits.locked_memory", val: value{n: 1048576}},
 		{key: "security.nested_userns"},
@@ -27,6 +28,7 @@ var builtins = []builtin{
 		{key: "home.mode", val: value{s: "tmpfs"}},
 		{key: "home.size", val: value{n: 1073741824}},
 		{key: "workspace.access", val: value{s: "rw"}},
+		{key: "workspace.git", val: value{s: "ro"}},
 		{key: "network.mode", val: value{s: "none"}},
 		{key: "limits.processes", val: value{n: 4096}},
 		{key: "limits.core"},
@@ -82,6 +84,7 @@ var builtins = []builtin{
 		{key: "home.mode", val: value{s: "host"}},
 		{key: "home.access", val: value{s: "ro"}},
 		{key: "home.hide", val: value{l: []string{"~/.ssh", "~/.gnupg", "~/.gnupg2", "~/.pki", "~/.password-store", "~/.local/share/password-store", "~/.age", "~/.config/age", "~/.config/sops", "~/.local/share/keyrings", "~/.gnome2/keyrings", "~/.local/share/kwalletd", "~/.kde/share/apps/kwallet", "~/.kde4/share/apps/kwallet", "~/.config/keepassxc", "~/.config/KeePass", "~/*.kdbx", "~/.config/Bitwarden*", "~/.config/1Password", "~/.op", "~/.config/op", "~/.lastpass", "~/.netrc", "~/_netrc", "~/.authinfo*", "~/.secrets", "~/.vault-token", "~/.krb5*", "~/.cert", "~/.config/rclone", "~/.s3cfg", "~/.boto*", "~/.my.cnf", "~/.pgpass", "~/.aws", "~/.azure", "~/.config/gcloud", "~/.config/doctl", "~/.config/hcloud", "~/.config/scw", "~/.config/linode-cli", "~/.oci", "~/.aliyun", "~/.bluemix", "~/.fly", "~/.kube", "~/.config/helm", "~/.helm", "~/.docker", "~/.config/containers/auth.json", "~/.terraform.d/credentials.tfrc.json", "~/.terraformrc", "~/.pulumi/credentials.json", "~/.ansible/vault*", "~/.git-credentials", "~/.config/git/credentials", "~/.config/gh/hosts.yml", "~/.config/hub", "~/.config/glab-cli", "~/.config/tea", "~/.npmrc", "~/.yarnrc", "~/.yarnrc.yml", "~/.config/pnpm/rc", "~/.pypirc", "~/.config/pip/pip.conf", "~/.pip/pip.conf", "~/.config/pypoetry/auth.toml", "~/.cargo/credentials*", "~/.gem/credentials", "~/.bundle/config", "~/.m2/settings*.xml", "~/.gradle/gradle.properties", "~/.nuget/NuGet", "~/.config/NuGet", "~/.composer/auth.json", "~/.config/composer/auth.json", "~/.hex/hex.config", "~/.claude", "~/.claude.json", "~/.config/claude*", "~/.codex", "~/.gemini", "~/.config/github-copilot", "~/.local/share/opencode/auth.json", "~/.huggingface", "~/.cache/huggingface/token", "~/.config/openai", "~/.aider*", "~/.mozilla", "~/.config/mozilla", "~/.config/google-chrome*", "~/.config/chromium", "~/.config/BraveSoftware", "~/.config/microsoft-edge*", "~/.config/vivaldi*", "~/.config/opera*", "~/.librewolf", "~/.zen", "~/snap", "~/.var/app", "~/.cache/mozilla", "~/.cache/google-chrome*", "~/.cache/chromium", "~/.thunderbird", "~/.config/evolution", "~/.local/share/evolution", "~/.mutt", "~/.muttrc", "~/.config/mutt", "~/.config/neomutt", "~/.msmtprc", "~/.mbsyncrc", "~/.offlineimaprc", "~/Mail", "~/.mail", "~/.config/Signal", "~/.config/discord", "~/.config/Slack", "~/.config/Element", "~/.local/share/TelegramDesktop", "~/.config/weechat", "~/.weechat", "~/.irssi", "~/.purple", "~/.*_history", "~/.history", "~/.zhistory", "~/.bash_sessions", "~/.zsh_sessions", "~/.local/share/fish/fish_history", "~/.local/state/bash", "~/.local/state/zsh", "~/.local/share/zsh", "~/.lesshst", "~/.local/state/lesshst", "~/.viminfo", "~/.local/state/nvim", "~/.local/share/nvim/shada", "~/.local/share/recently-used.xbel", "~/.bitcoin", "~/.ethereum", "~/.electrum", "~/.monero", "~/.config/solana", "~/.config/Exodus", "~/.local/share/Trezor*", "~/.Xauthority", "~/.ICEauthority", "~/.local/share/gvfs-metadata", "~/.config/pulse/cookie", "~/.local/state/sbx"}}},
+		{key: "workspace.git", val: value{s: "rw"}},
 		{key: "network.mode", val: value{s: "host"}},
 	}},
 	{name: "python", extends: []string{"builtin:build"}, settings: []setting{
@@ -123,6 +126,7 @@ var builtins = []builtin{
 		{key: "process.tty", val: value{s: "auto"}},
 		{key: "home.mode", val: value{s: "persistent"}},
 		{key: "home.share", val: value{l: []string{"~/.gitconfig", "~/.config/git/config", "~/.config/git/ignore", "~/.inputrc", "~/.vimrc", "~/.tmux.conf"}}},
+		{key: "workspace.git", val: value{s: "guard"}},
 	}},
 	{name: "strict", extends: []string{"builtin:build"}, settings: []setting{
 		{key: "description", val: value{s: "hostile code: read-only project, limits, every protection mandatory"}},

@@ -15,6 +15,7 @@ func (m *merged) check() {
 		}
 	}
 	m.checkIDs()
+	m.checkGit()
 	for _, mount := range m.mounts {
 		m.checkMount(mount)
 	}
@@ -36,6 +37,20 @@ func (m *merged) checkNeeds(i int, r *row) {
 	}
 	m.fail(from, r.path, fmt.Sprintf("has no effect with %s = %q, remove it or set %s = %s", r.needs, have, r.needs, either(r.in)))
 	m.slots[i] = slot{}
+}
+
+// checkGit refuses a repository that is to be written in a workspace that is
+// not; one that was inherited says nothing then.
+func (m *merged) checkGit() {
+	git, access := m.slots[find("workspace.git")], m.slots[find("workspace.access")]
+	if m.text("workspace.access") != "ro" || git.val.s != "guard" && git.val.s != "rw" {
+		return
+	}
+	m.slots[find("workspace.git")] = slot{}
+	if git.from < access.from || m.layers[git.from].bad["workspace.access"] {
+		return
+	}
+	m.fail(git.from, "workspace.git", fmt.Sprintf("%q has no effect with workspace.access = \"ro\", remove it or set workspace.access = \"rw\"", git.val.s))
 }
 
 // checkIDs checks the explicit id maps.

@@ -95,6 +95,7 @@ type resolver struct {
 	space  string            // the workspace's real path, "" for none
 	linked map[string]bool   // what is hidden since a link leads to it, and need not be visible
 	pin    map[string]bool   // what is hidden by the place it has, see keep
+	kept   []kept            // what of the workspace's repository stays as it is
 }
 
 // realStateDirs adds to sbx's own directories where links lead them: a linked
