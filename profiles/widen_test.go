@@ -201,6 +201,32 @@ func TestWidensWorkspace(t *testing.T) {
 	}
 }
 
+// A workspace that is left out may be seen, and be written, as a part of
+// something else.
+func TestWidensUnhidden(t *testing.T) {
+	const home, root = `home = { mode = "host", access = "rw" }`, `root = { source = "/", read_only = false }`
+	for _, tt := range []struct {
+		name, base, text string
+		want             []string
+	}{
+		{"hidden, in the home", home + "\nworkspace.hide = [\"x\"]\nworkspace.git = \"rw\"", home, []string{"workspace.access"}},
+		{"hidden repository, in the host's tree", root + "\nworkspace.git = \"hide\"\nworkspace.access = \"ro\"", root, []string{"workspace.access"}},
+		{"guarded, in the home", home + "\nworkspace.git = \"guard\"", home, []string{"workspace.access"}},
+		{"read-only, in the host's tree", root, root, []string{"workspace.access"}},
+		{"writable", home + "\nworkspace.git = \"rw\"", home, nil},
+		{"in a home that can't be written", `home.mode = "host"`, `home.mode = "host"`, nil},
+		{"in a tree that can't be written", `root.source = "/"`, `root.source = "/"`, nil},
+		{"no home", home, `home.mode = "none"`, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, base := parse(t, "extends = []\n"+tt.text+"\nworkspace.access = \"none\"\n"), parse(t, "extends = []\n"+tt.base+"\n")
+			if got := keys(p.Widens(base)); !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 // A row without a rule is a grant, whatever its values.
 func TestWidensFailsClosed(t *testing.T) {
 	p := parse(t, "")

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -138,6 +139,31 @@ func gitRows() (list []row) {
 			},
 		})
 	}
+	list = append(list, row{
+		id: "R02-git-triggers", what: "while the host's git writes its settings anew, which takes a mount of the file itself away", needs: git,
+		do: func(t *testing.T, w *world.World) {
+			gitEnv(w)
+			shell(t, w, ownRepository)
+			for _, tt := range []struct{ mode, want string }{{"ro", "denied: EROFS"}, {"guard", "reached"}} { // guard is the control
+				ready, went := w.Work+"/ready", w.Work+"/went"
+				p := w.Profile(t, fmt.Sprintf("[workspace]\ngit = %q\n", tt.mode))
+				cmd := w.Command(w.Sandboxed(p, "sh", "-c", w.Probe+" append .git/config; touch ready; until test -e went; do sleep 0.01; done; exec "+w.Probe+" append .git/config")...)
+				var out strings.Builder
+				cmd.Stdout = &out
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				for end := time.Now().Add(30 * time.Second); !world.Exists(ready) && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+				}
+				shell(t, w, "cd WORK; git config a.b c; touch went")
+				if err := cmd.Wait(); err != nil || out.String() != "denied: EROFS\n"+tt.want+"\n" {
+					t.Errorf("git = %q: %v, it printed %q", tt.mode, err, out.String())
+				}
+				os.Remove(ready)
+				os.Remove(went)
+			}
+		},
+	})
 	return append(list, pointerRows()...)
 }
 
