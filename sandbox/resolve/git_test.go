@@ -266,3 +266,37 @@ func TestWorkTree(t *testing.T) {
 		}
 	}
 }
+
+// FuzzGitFile: whatever a .git file and the settings that it leads to say, no
+// repository is shown but the one that is the workspace's.
+func FuzzGitFile(f *testing.F) {
+	const sub, victim = "/home/dev/super/.git/modules/proj", "/home/dev/victim"
+	for _, text := range []string{"gitdir: ../super/.git/modules/proj\n", "gitdir: " + victim, "gitdir: ../victim/../super/.git/modules/proj", "gitdir: l/modules/proj", "gitdir: /home/dev/main/.git/worktrees/proj"} {
+		f.Add(text, "[core]\nworktree = ../proj", "../..", "/home/dev/proj/.git")
+		f.Add(text, "[core]\nworktree = /home/dev/else", "/home/dev/victim", "../../../../proj/.git\n")
+	}
+	files := tree(usual, worktree, submodule, strings.ReplaceAll(submodule, sub, victim), "/home/dev/proj/l -> ../super/.git", "/home/dev/victim/ @1000")
+	in := input(f, "")
+	in.Facts.Files = files
+	f.Fuzz(func(t *testing.T, text, config, common, back string) {
+		files.texts["/home/dev/proj/.git"] = text
+		files.texts[victim+"/config"] = config
+		files.texts["/home/dev/main/.git/worktrees/proj/commondir"] = common
+		files.texts["/home/dev/main/.git/worktrees/proj/gitdir"] = back
+		p := planned(t, in)
+		for _, dir := range shown(p) {
+			named := strings.TrimRight(strings.TrimPrefix(text, "gitdir: "), "\r\n")
+			line := strings.TrimRight(back, "\r\n")
+			switch {
+			case dir == sub:
+			case dir == victim && strings.HasSuffix(named, "victim") && strings.Contains(config, "proj"):
+			case dir == "/home/dev/main/.git" && strings.HasSuffix(named, "proj") && strings.HasSuffix(line, "proj/.git"):
+			default:
+				t.Errorf("%q, %q, %q, %q show %s", text, config, common, back, dir)
+			}
+		}
+		if m := at(p, "/home/dev/proj/.git"); m.Kind != sandbox.Guard || !m.ReadOnly {
+			t.Errorf("the file is not kept: %+v", m)
+		}
+	})
+}
