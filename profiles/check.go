@@ -15,6 +15,7 @@ func (m *merged) check() {
 		}
 	}
 	m.checkIDs()
+	m.checkGit()
 	for _, mount := range m.mounts {
 		m.checkMount(mount)
 	}
@@ -48,6 +49,20 @@ func (r *row) meant(value string) bool {
 		return !slices.Contains(r.not, value)
 	}
 	return slices.Contains(r.in, value)
+}
+
+// checkGit refuses a repository that is to be written in a workspace that is
+// not; one that was inherited says nothing then.
+func (m *merged) checkGit() {
+	git, access := m.slots[find("workspace.git")], m.slots[find("workspace.access")]
+	if m.text("workspace.access") != "ro" || git.val.s != "guard" && git.val.s != "rw" {
+		return
+	}
+	m.slots[find("workspace.git")] = slot{}
+	if git.from < access.from || m.layers[git.from].bad["workspace.access"] {
+		return
+	}
+	m.fail(git.from, "workspace.git", fmt.Sprintf("%q has no effect with workspace.access = \"ro\", remove it or set workspace.access = \"rw\"", git.val.s))
 }
 
 // checkIDs checks the explicit id maps.

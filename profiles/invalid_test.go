@@ -379,6 +379,15 @@ var invalid = []struct {
 	{"version_two", []string{
 		`version_two.toml:1:11: version: version 2 is not known to this sbx, write version = 1`,
 	}},
+	{"workspace_git_access", []string{
+		`workspace_git_access.toml:4:1: workspace.git: has no effect with workspace.access = "none", remove it or set workspace.access = "rw" or "ro"`,
+	}},
+	{"workspace_git_read_only", []string{
+		`workspace_git_read_only.toml:4:1: workspace.git: "guard" has no effect with workspace.access = "ro", remove it or set workspace.access = "rw"`,
+	}},
+	{"workspace_git_word", []string{
+		`workspace_git_word.toml:3:7: workspace.git: unknown value "readonly", use "ro", "guard", "rw" or "hide"`,
+	}},
 	{"workspace_hide_absolute", []string{
 		`workspace_hide_absolute.toml:3:9: workspace.hide[0]: "/etc/passwd" must be below the workspace, write it without the leading "/"`,
 	}},

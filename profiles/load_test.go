@@ -58,7 +58,7 @@ func TestDefaults(t *testing.T) {
 		Namespaces: Namespaces{IPC: "private", UTS: "private", Cgroup: "private", Time: "host"},
 		Root:       Root{Source: "host", ReadOnly: true, Etc: "minimal", Proc: "new", Sys: "none", Dev: "minimal", Tmp: 1 << 30, Shm: 64 << 20},
 		Home:       Home{Mode: "tmpfs", Access: "ro", Size: 512 << 20},
-		Workspace:  Workspace{Path: "/work", Access: "rw"},
+		Workspace:  Workspace{Path: "/work", Access: "rw", Git: "ro"},
 		Network:    Network{Mode: "none"},
 		Security:   Security{Seccomp: "default"},
 	}

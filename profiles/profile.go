@@ -120,6 +120,7 @@ type Workspace struct {
 	Path   string   // path; default the directory of a .sbx.toml, else the current directory
 	Access string   // access: "rw", "ro", "none"
 	Hide   []string // hide; globs below Path (with **), masked where they exist
+	Git    string   // git: "ro", "guard", "rw", "hide"; what of the repository may be changed
 }
 
 // Mount is one table [mounts."TARGET"].

@@ -242,6 +242,9 @@ var rows = []row{
 	{path: "workspace.hide", kind: kindList, form: formTreeGlob, wide: wideRemoved, needs: "workspace.access", in: []string{"rw", "ro"},
 		doc:   "Globs below the workspace masked where they exist; ** matches any number of directories.",
 		field: func(p *Profile, _ *Mount) any { return &p.Workspace.Hide }},
+	{path: "workspace.git", kind: kindEnum, enum: []string{"ro", "guard", "rw", "hide"}, def: "ro", wide: wideRank, order: []string{"hide", "ro", "guard", "rw"}, needs: "workspace.access", in: []string{"rw", "ro"},
+		doc:   "The project's git repository: read-only; guard lets commits through and keeps settings and hooks read-only; writable like the rest; or hidden.",
+		field: func(p *Profile, _ *Mount) any { return &p.Workspace.Git }},
 
 	{path: "mounts.*.type", kind: kindEnum, enum: []string{"bind", "tmpfs", "file", "symlink", "mask", "none"}, def: "bind", wide: wideMount,
 		doc:   "What stands at the target: a host path, memory, a file with content, a link, an empty cover; none drops an inherited mount.",

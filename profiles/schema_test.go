@@ -94,7 +94,7 @@ var beyondSchema = []string{
 	"mount_none_inherited", "mount_size_bind", "mount_symlink_access", "mount_symlink_source", "mount_tmpfs_dev", "root_etc_source",
 	"seccomp_allow_unconfined", "seccomp_missing", "size_overflow", "target_dev", "target_dev_tmpfs", "target_duplicate", "target_proc", "target_unclean", "tilde_user", "time_offset",
 	"uid_map_alone", "uid_map_large", "uid_map_mode", "uid_map_overlap_inside", "umask_range", "variable_in_target", "variable_own",
-	"workspace_hide_access", "mount_short_variable", "env_set_nul",
+	"workspace_git_access", "workspace_git_read_only", "workspace_hide_access", "mount_short_variable", "env_set_nul",
 }
 
 func TestSchemaRefusesInvalid(t *testing.T) {

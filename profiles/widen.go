@@ -118,16 +118,23 @@ func (p *Profile) withholds(name string) bool {
 }
 
 // unhidden looks for a workspace that is not granted, and with it not hidden in
-// any more, but shown as a part of something else.
+// and not guarded any more, but shown as a part of something else.
 func (c *comparison) unhidden() {
 	w := c.base.Workspace
-	if c.p.Workspace.Access != "none" || w.Access == "none" || len(w.Hide) == 0 {
+	if c.p.Workspace.Access != "none" || w.Access == "none" || c.p.Root.Source != "/" && c.p.Home.Mode != "host" {
 		return
 	}
-	if c.p.Root.Source == "/" || c.p.Home.Mode == "host" {
+	if w.hides() {
 		c.grant("workspace.access", "%q shows what your own profile hides in %s", "none", w.Path)
 	}
+	written := c.p.Root.Source == "/" && !c.p.Root.ReadOnly || c.p.Home.Mode == "host" && c.p.Home.Access == "rw"
+	if w.Access == "rw" && w.Git != "rw" && written {
+		c.grant("workspace.access", "%q gives up what keeps the repository of %s from being written", "none", w.Path)
+	}
 }
+
+// hides reports whether a part of the workspace is not shown.
+func (w *Workspace) hides() bool { return len(w.Hide) > 0 || w.Git == "hide" }
 
 func (c *comparison) rank(r *row, p, base string) {
 	if r.path == "root.etc" && c.base.Root.Source == "/" {
@@ -244,7 +251,7 @@ func (p *Profile) showsHome(path string) bool {
 		return false
 	}
 	over := func(place string) bool { return within(place, path) || within(path, place) }
-	if w := p.Workspace; len(w.Hide) > 0 && w.Access != "none" && over(w.Path) {
+	if w := p.Workspace; w.hides() && w.Access != "none" && over(w.Path) {
 		return false
 	}
 	if slices.ContainsFunc(p.Mounts, func(m Mount) bool { return over(m.Target) }) {
@@ -394,7 +401,7 @@ func (c *comparison) bind(key string, m, have *Mount) {
 // under their usual path.
 func (c *comparison) showsWorkspace(path, access string) bool {
 	w := c.base.Workspace
-	if w.Access == "none" || access == "rw" && w.Access != "rw" || len(w.Hide) > 0 || w.Path != c.p.Workspace.Path {
+	if w.Access == "none" || access == "rw" && w.Access != "rw" || w.hides() || w.Path != c.p.Workspace.Path {
 		return false
 	}
 	for i := range c.base.Mounts {

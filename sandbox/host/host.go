@@ -74,6 +74,9 @@ type Files interface {
 	// Lstat is path itself, a link not followed; Link is a link's text.
 	Lstat(path string) (Entry, error)
 	Link(path string) (string, error)
+	// Text is what is in a small regular file that no link leads to; one of more
+	// than limit bytes is an error, and so is anything but a regular file.
+	Text(path string, limit int) (string, error)
 	// Names lists a directory, sorted.
 	Names(dir string) ([]string, error)
 }
@@ -191,6 +194,10 @@ func readSmall(path string, limit int) (string, error) {
 		return "", &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
+	return readAll(fd, path, limit)
+}
+
+func readAll(fd int, path string, limit int) (string, error) {
 	buf := make([]byte, 4096)
 	for n := 0; ; {
 		m, err := unix.Read(fd, buf[n:])

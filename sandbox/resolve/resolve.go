@@ -97,6 +97,7 @@ type resolver struct {
 	pin    map[string]bool   // what is hidden by the place it has, see keep
 	// keysRefused says that the system call filter refuses all that reaches keys.
 	keysRefused bool
+	kept        []kept // what of the workspace's repository stays as it is
 }
 
 // realStateDirs adds to sbx's own directories where links lead them: a linked
