@@ -9,6 +9,7 @@ var builtins = []builtin{
 		{key: "process.oom_score_adj", val: value{n: 300}},
 		{key: "home.mode", val: value{s: "persistent"}},
 		{key: "workspace.hide", val: value{l: []string{".env", ".env.*", "**/.env", "**/.env.*"}}},
+		{key: "workspace.git", val: value{s: "guard"}},
 		{key: "limits.processes", val: value{n: 2048}},
 		{key: "limits.locked_memory", val: value{n: 1048576}},
 		{key: "security.nested_userns"},
@@ -27,6 +28,7 @@ var builtins = []builtin{
 		{key: "home.mode", val: value{s: "tmpfs"}},
 		{key: "home.size", val: value{n: 1073741824}},
 		{key: "workspace.access", val: value{s: "rw"}},
+		{key: "workspace.git", val: value{s: "ro"}},
 		{key: "workspace.protect", val: value{l: []string{".hg/hgrc", ".hg/hgrc-not-shared", ".jj/repo/config.toml", ".gitmodules", ".gitattributes", ".gitconfig", ".githooks", ".husky", ".pre-commit-config.yaml", "lefthook.yml", ".lefthook.yml", "lefthook.yaml", ".overcommit.yml", ".envrc", ".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".bash_aliases", ".profile", ".zshrc", ".zshenv", ".zprofile", ".zlogin", ".zlogout", ".kshrc", ".cshrc", ".tcshrc", ".login", ".inputrc", ".autoenv", ".autoenv.zsh", "mise.toml", ".mise.toml", "mise.local.toml", ".mise", ".config/mise", ".config/mise.toml", ".tmux.conf", ".screenrc", ".tmuxinator.yml", ".vscode", "*.code-workspace", ".vs", ".idea", ".fleet", ".zed", ".helix", ".nvim.lua", ".nvimrc", ".exrc", ".vimrc", ".lvimrc", ".vimspector.json", ".dir-locals.el", ".dir-locals-2.el", ".emacs.d", "*.sublime-project", ".devcontainer", ".devcontainer.json", ".gitpod.yml", ".clangd", ".gdbinit", ".lldbinit", ".claude", ".mcp.json", ".cursor", ".cursorrules", ".codex", ".agents", ".gemini", ".windsurf", ".windsurfrules", ".continue", ".roo", ".roomodes", ".clinerules", ".opencode", "opencode.json", ".kiro", ".amazonq", ".aider.conf.yml", ".goosehints"}}},
 		{key: "workspace.audit", val: value{s: "report"}},
 		{key: "network.mode", val: value{s: "none"}},
@@ -34,6 +36,7 @@ var builtins = []builtin{
 		{key: "limits.core"},
 		{key: "limits.inotify_instances", val: value{n: 64}},
 		{key: "security.allow_root", val: value{n: 1}},
+		{key: "security.seccomp", val: value{s: "build"}},
 	}},
 	{name: "go", extends: []string{"builtin:build"}, settings: []setting{
 		{key: "description", val: value{s: "Go, offline from the module cache"}},
@@ -84,8 +87,10 @@ var builtins = []builtin{
 		{key: "home.mode", val: value{s: "host"}},
 		{key: "home.access", val: value{s: "ro"}},
 		{key: "home.hide", val: value{l: []string{"~/.ssh", "~/.gnupg", "~/.gnupg2", "~/.pki", "~/.password-store", "~/.local/share/password-store", "~/.age", "~/.config/age", "~/.config/sops", "~/.local/share/keyrings", "~/.gnome2/keyrings", "~/.local/share/kwalletd", "~/.kde/share/apps/kwallet", "~/.kde4/share/apps/kwallet", "~/.config/keepassxc", "~/.config/KeePass", "~/*.kdbx", "~/.config/Bitwarden*", "~/.config/1Password", "~/.op", "~/.config/op", "~/.lastpass", "~/.netrc", "~/_netrc", "~/.authinfo*", "~/.secrets", "~/.vault-token", "~/.krb5*", "~/.cert", "~/.config/rclone", "~/.s3cfg", "~/.boto*", "~/.my.cnf", "~/.pgpass", "~/.aws", "~/.azure", "~/.config/gcloud", "~/.config/doctl", "~/.config/hcloud", "~/.config/scw", "~/.config/linode-cli", "~/.oci", "~/.aliyun", "~/.bluemix", "~/.fly", "~/.kube", "~/.config/helm", "~/.helm", "~/.docker", "~/.config/containers/auth.json", "~/.terraform.d/credentials.tfrc.json", "~/.terraformrc", "~/.pulumi/credentials.json", "~/.ansible/vault*", "~/.git-credentials", "~/.config/git/credentials", "~/.config/gh/hosts.yml", "~/.config/hub", "~/.config/glab-cli", "~/.config/tea", "~/.npmrc", "~/.yarnrc", "~/.yarnrc.yml", "~/.config/pnpm/rc", "~/.pypirc", "~/.config/pip/pip.conf", "~/.pip/pip.conf", "~/.config/pypoetry/auth.toml", "~/.cargo/credentials*", "~/.gem/credentials", "~/.bundle/config", "~/.m2/settings*.xml", "~/.gradle/gradle.properties", "~/.nuget/NuGet", "~/.config/NuGet", "~/.composer/auth.json", "~/.config/composer/auth.json", "~/.hex/hex.config", "~/.claude", "~/.claude.json", "~/.config/claude*", "~/.codex", "~/.gemini", "~/.config/github-copilot", "~/.local/share/opencode/auth.json", "~/.huggingface", "~/.cache/huggingface/token", "~/.config/openai", "~/.aider*", "~/.mozilla", "~/.config/mozilla", "~/.config/google-chrome*", "~/.config/chromium", "~/.config/BraveSoftware", "~/.config/microsoft-edge*", "~/.config/vivaldi*", "~/.config/opera*", "~/.librewolf", "~/.zen", "~/snap", "~/.var/app", "~/.cache/mozilla", "~/.cache/google-chrome*", "~/.cache/chromium", "~/.thunderbird", "~/.config/evolution", "~/.local/share/evolution", "~/.mutt", "~/.muttrc", "~/.config/mutt", "~/.config/neomutt", "~/.msmtprc", "~/.mbsyncrc", "~/.offlineimaprc", "~/Mail", "~/.mail", "~/.config/Signal", "~/.config/discord", "~/.config/Slack", "~/.config/Element", "~/.local/share/TelegramDesktop", "~/.config/weechat", "~/.weechat", "~/.irssi", "~/.purple", "~/.*_history", "~/.history", "~/.zhistory", "~/.bash_sessions", "~/.zsh_sessions", "~/.local/share/fish/fish_history", "~/.local/state/bash", "~/.local/state/zsh", "~/.local/share/zsh", "~/.lesshst", "~/.local/state/lesshst", "~/.viminfo", "~/.local/state/nvim", "~/.local/share/nvim/shada", "~/.local/share/recently-used.xbel", "~/.bitcoin", "~/.ethereum", "~/.electrum", "~/.monero", "~/.config/solana", "~/.config/Exodus", "~/.local/share/Trezor*", "~/.Xauthority", "~/.ICEauthority", "~/.local/share/gvfs-metadata", "~/.config/pulse/cookie", "~/.local/state/sbx"}}},
+		{key: "workspace.git", val: value{s: "rw"}},
 		{key: "workspace.audit", val: value{s: "off"}},
 		{key: "network.mode", val: value{s: "host"}},
+		{key: "security.seccomp", val: value{s: "default"}},
 	}},
 	{name: "python", extends: []string{"builtin:build"}, settings: []setting{
 		{key: "description", val: value{s: "Python, offline from pip's cache"}},
@@ -126,6 +131,7 @@ var builtins = []builtin{
 		{key: "process.tty", val: value{s: "auto"}},
 		{key: "home.mode", val: value{s: "persistent"}},
 		{key: "home.share", val: value{l: []string{"~/.gitconfig", "~/.config/git/config", "~/.config/git/ignore", "~/.inputrc", "~/.vimrc", "~/.tmux.conf"}}},
+		{key: "workspace.git", val: value{s: "guard"}},
 	}},
 	{name: "strict", extends: []string{"builtin:build"}, settings: []setting{
 		{key: "description", val: value{s: "hostile code: read-only project, limits, every protection mandatory"}},
@@ -149,6 +155,7 @@ var builtins = []builtin{
 		{key: "limits.inotify_watches", val: value{n: 65536}},
 		{key: "security.nested_userns"},
 		{key: "security.allow_root"},
+		{key: "security.seccomp", val: value{s: "strict"}},
 		{key: "policy.require", val: value{l: []string{"all"}}},
 	}},
 }

@@ -15,6 +15,7 @@ func (m *merged) check() {
 		}
 	}
 	m.checkIDs()
+	m.checkGit()
 	for _, mount := range m.mounts {
 		m.checkMount(mount)
 	}
@@ -22,7 +23,7 @@ func (m *merged) check() {
 
 func (m *merged) checkNeeds(i int, r *row) {
 	have := m.text(r.needs)
-	if slices.Contains(r.in, have) {
+	if r.meant(have) {
 		return
 	}
 	cond := m.slots[find(r.needs)]
@@ -34,8 +35,34 @@ func (m *merged) checkNeeds(i int, r *row) {
 	if m.layers[from].bad[r.needs] {
 		return
 	}
-	m.fail(from, r.path, fmt.Sprintf("has no effect with %s = %q, remove it or set %s = %s", r.needs, have, r.needs, either(r.in)))
+	instead := fmt.Sprintf("set %s = %s", r.needs, either(r.in))
+	if r.not != nil {
+		instead = "set another " + r.needs
+	}
+	m.fail(from, r.path, fmt.Sprintf("has no effect with %s = %q, remove it or %s", r.needs, have, instead))
 	m.slots[i] = slot{}
+}
+
+// meant reports whether r has a meaning while the key it needs holds a value.
+func (r *row) meant(value string) bool {
+	if r.not != nil {
+		return !slices.Contains(r.not, value)
+	}
+	return slices.Contains(r.in, value)
+}
+
+// checkGit refuses a repository that is to be written in a workspace that is
+// not; one that was inherited says nothing then.
+func (m *merged) checkGit() {
+	git, access := m.slots[find("workspace.git")], m.slots[find("workspace.access")]
+	if m.text("workspace.access") != "ro" || git.val.s != "guard" && git.val.s != "rw" {
+		return
+	}
+	m.slots[find("workspace.git")] = slot{}
+	if git.from < access.from || m.layers[git.from].bad["workspace.access"] {
+		return
+	}
+	m.fail(git.from, "workspace.git", fmt.Sprintf("%q has no effect with workspace.access = \"ro\", remove it or set workspace.access = \"rw\"", git.val.s))
 }
 
 // checkIDs checks the explicit id maps.

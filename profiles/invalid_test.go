@@ -220,6 +220,20 @@ var invalid = []struct {
 	{"root_word", []string{
 		`root_word.toml:3:10: root.source: unknown root "hsot", use "host", "empty" or a directory such as "/srv/root" (did you mean "host"?)`,
 	}},
+	{"seccomp_allow_unconfined", []string{
+		`seccomp_allow_unconfined.toml:4:1: security.seccomp_allow: has no effect with security.seccomp = "unconfined", remove it or set another security.seccomp`,
+	}},
+	{"seccomp_call", []string{
+		`seccomp_call.toml:3:27: security.seccomp_deny[1]: "Ptrace" is neither a system call's name nor a group's, write for example "ptrace" or "@debug"`,
+		`seccomp_call.toml:3:37: security.seccomp_deny[2]: "@" is neither a system call's name nor a group's, write for example "ptrace" or "@debug"`,
+		`seccomp_call.toml:3:42: security.seccomp_deny[3]: "@debug2" is neither a system call's name nor a group's, write for example "ptrace" or "@debug"`,
+	}},
+	{"seccomp_missing", []string{
+		`seccomp_missing.toml:3:11: security.seccomp: reading no-such.json: no such file or directory`,
+	}},
+	{"seccomp_word", []string{
+		`seccomp_word.toml:3:11: security.seccomp: unknown policy "bulid", use "strict", "build", "default" or "unconfined" or a file such as "./seccomp.json" (did you mean "build"?)`,
+	}},
 	{"signal_number", []string{
 		`signal_number.toml:3:15: process.stop_signal: unknown signal "15", use a name such as "SIGTERM"`,
 	}},
@@ -375,6 +389,15 @@ var invalid = []struct {
 	{"workspace_protect_access", []string{
 		`workspace_protect_access.toml:4:1: workspace.protect: has no effect with workspace.access = "none", remove it or set workspace.access = "rw" or "ro"`,
 		`workspace_protect_access.toml:5:1: workspace.unprotect: has no effect with workspace.access = "none", remove it or set workspace.access = "rw" or "ro"`,
+	}},
+	{"workspace_git_access", []string{
+		`workspace_git_access.toml:4:1: workspace.git: has no effect with workspace.access = "none", remove it or set workspace.access = "rw" or "ro"`,
+	}},
+	{"workspace_git_read_only", []string{
+		`workspace_git_read_only.toml:4:1: workspace.git: "guard" has no effect with workspace.access = "ro", remove it or set workspace.access = "rw"`,
+	}},
+	{"workspace_git_word", []string{
+		`workspace_git_word.toml:3:7: workspace.git: unknown value "readonly", use "ro", "guard", "rw" or "hide"`,
 	}},
 	{"workspace_hide_absolute", []string{
 		`workspace_hide_absolute.toml:3:9: workspace.hide[0]: "/etc/passwd" must be below the workspace, write it without the leading "/"`,

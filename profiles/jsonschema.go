@@ -140,6 +140,10 @@ func (r *row) textSchema() map[string]any {
 		s["pattern"] = `^(builtin:|user:|/|\./|\.\./|~|\$)`
 	case r.form == formRoot:
 		s["pattern"] = `^(host|empty|/.*|\.\.?(/.*)?|~.*|\$.*)$`
+	case r.form == formPolicy:
+		s["pattern"] = `^(` + strings.Join(policies, "|") + `|/.*|\.\.?(/.*)?|~.*|\$.*)$`
+	case r.form == formCall:
+		s["pattern"] = `^(@[a-z][a-z-]*|[a-z_][a-z0-9_]*)$`
 	case r.form == formHomePath || r.form == formHomeGlob:
 		s["minLength"] = 1
 		fallthrough

@@ -58,8 +58,9 @@ func TestDefaults(t *testing.T) {
 		Namespaces: Namespaces{IPC: "private", UTS: "private", Cgroup: "private", Time: "host"},
 		Root:       Root{Source: "host", ReadOnly: true, Etc: "minimal", Proc: "new", Sys: "none", Dev: "minimal", Tmp: 1 << 30, Shm: 64 << 20},
 		Home:       Home{Mode: "tmpfs", Access: "ro", Size: 512 << 20},
-		Workspace:  Workspace{Path: "/work", Access: "rw", Audit: "report"},
+		Workspace:  Workspace{Path: "/work", Access: "rw", Git: "ro", Audit: "report"},
 		Network:    Network{Mode: "none"},
+		Security:   Security{Seccomp: "default"},
 	}
 	if got := exported(p); !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)

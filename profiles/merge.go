@@ -45,6 +45,7 @@ type merged struct {
 	mounts    []*mountSlots
 	mountLow  int // rows[mountLow:mountHigh] are a mount's
 	mountHigh int
+	policy    string // the text of the file that security.seccomp names
 	problems  []problem
 }
 
@@ -65,6 +66,20 @@ func (m *merged) merge() {
 	}
 	slices.SortFunc(m.mounts, func(a, b *mountSlots) int { return strings.Compare(a.target, b.target) })
 	m.check()
+	m.readPolicy()
+}
+
+// readPolicy reads the file that security.seccomp names.
+func (m *merged) readPolicy() {
+	const key = "security.seccomp"
+	path := m.text(key)
+	if !SeccompFile(path) {
+		return
+	}
+	var err error
+	if m.policy, err = readFile(path); err != nil {
+		m.problems = append(m.problems, problem{layer: m.layers[m.slots[find(key)].from], key: key, msg: fmt.Sprintf("reading %s: %v", path, err), value: true})
+	}
 }
 
 // findWorkspace settles workspace.path, which other keys refer to.
@@ -178,8 +193,8 @@ func (m *merged) expand(at int, r *row, s *setting, sc scope) (value, bool) {
 // expandText expands one text of r as its form asks.
 func expandText(r *row, text string, sc scope) (string, string) {
 	switch r.form {
-	case formPath, formRoot:
-		if text == "" || r.form == formRoot && !isPathText(text) {
+	case formPath, formRoot, formPolicy:
+		if text == "" || r.form != formPath && !isPathText(text) {
 			return text, ""
 		}
 		path, msg := sc.expandPath(text, sc.dir)
@@ -340,6 +355,7 @@ func (m *merged) profile() *Profile {
 		p.Name = last.stem
 	}
 	p.Workspace.Path = m.workspace
+	p.Security.SeccompText = m.policy
 	if len(p.User.UIDMap) > 0 || len(p.User.GIDMap) > 0 {
 		p.User.Map = "explicit"
 	}

@@ -3,7 +3,10 @@
 // kernel; what a profile means on this host is decided by sandbox/resolve.
 package profiles
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Profile is one profile after its files were decoded, checked, merged in the
 // order of their inheritance, and its variables expanded. Every field has a
@@ -117,6 +120,7 @@ type Workspace struct {
 	Path   string   // path; default the directory of a .sbx.toml, else the current directory
 	Access string   // access: "rw", "ro", "none"
 	Hide   []string // hide; globs below Path (with **), masked where they exist
+	Git    string   // git: "ro", "guard", "rw", "hide"; what of the repository may be changed
 	// Protect is protect, globs below Path (with **) that are read-only where
 	// they exist; Unprotect is unprotect, those of them that do not hold.
 	Protect, Unprotect []string
@@ -161,7 +165,19 @@ type Limits struct {
 type Security struct {
 	NestedUserNS bool // nested_userns; may make namespaces of its own
 	AllowRoot    bool // allow_root; may be run by the host's root
+
+	// Seccomp is seccomp: "default", "build", "strict", "unconfined", or the
+	// absolute path of a seccomp profile of the OCI. SeccompText is that file as
+	// it was read with the profile, so that what was trusted is what is used.
+	Seccomp      string
+	SeccompText  string
+	SeccompAllow []string // seccomp_allow; system calls, or groups of them with a leading @
+	SeccompDeny  []string // seccomp_deny; the same, stronger than seccomp_allow
+	Multiarch    bool     // multiarch; may run programs of the second, 32-bit architecture
 }
+
+// SeccompFile reports whether a policy of Security.Seccomp is a file.
+func SeccompFile(policy string) bool { return strings.HasPrefix(policy, "/") }
 
 // Policy is the table [policy].
 type Policy struct {

@@ -64,6 +64,10 @@ func (r *row) formDoc(text, path, glob string) string {
 		return path
 	case formRoot:
 		return "`\"host\"`, `\"empty\"`, " + path
+	case formPolicy:
+		return "`\"" + strings.Join(policies, "\"`, `\"") + "\"`, " + path
+	case formCall:
+		return "names"
 	case formEnvGlob, formTreeGlob, formHomeGlob:
 		return glob
 	}
@@ -130,6 +134,10 @@ func (r *row) wideDoc() string {
 		return "outside the project"
 	case wideMount:
 		return "see Trust"
+	case widePolicy:
+		return strings.Join(r.order, " < ") + "; a file"
+	case wideCalls:
+		return "new entries"
 	}
 	return "?"
 }
@@ -138,6 +146,8 @@ func (r *row) wideDoc() string {
 func (r *row) meaning() string {
 	doc := strings.ReplaceAll(r.doc, "|", "\\|")
 	switch {
+	case r.not != nil:
+		return doc + " Not with `" + r.needs + "` = " + either(r.not) + "."
 	case r.needs != "":
 		return doc + " Only with `" + r.needs + "` = " + either(r.in) + "."
 	case r.in != nil:

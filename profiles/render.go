@@ -72,7 +72,7 @@ func (r *row) applies(p *Profile, m *Mount) bool {
 		return true
 	}
 	other := rows[find(r.needs)].field(p, nil).(*string)
-	return slices.Contains(r.in, *other)
+	return r.meant(*other)
 }
 
 // key writes one key; id is its dotted name for Origin.

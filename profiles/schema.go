@@ -32,6 +32,8 @@ const (
 	formEnvGlob       // a glob of environment variables' names
 	formTreeGlob      // a glob below the workspace
 	formFeature       // a feature's name
+	formPolicy        // a built-in system call policy or a file
+	formCall          // a system call's name, or that of a group with its @
 	formExtends       // what Find accepts, without bare names
 )
 
@@ -57,6 +59,8 @@ const (
 	wideRoot               // a root that shows more of the host
 	wideWorkspace          // a workspace outside the project's own directory
 	wideMount              // judged mount by mount
+	widePolicy             // a system call policy that allows more, or another file
+	wideCalls              // each system call that the base lacks is wider
 )
 
 // row is one key of the file format. Everything that knows keys is driven by
@@ -81,8 +85,10 @@ type row struct {
 	defNote string
 	// needs and in: the key has a meaning only while the key `needs` holds one
 	// of the values `in`. Mounts' rows leave needs empty, for their own type.
+	// With `not` in place of `in`: while it holds none of those values.
 	needs string
 	in    []string
+	not   []string
 	wide  widening
 	order []string // for wideRank, narrow to wide; "a=b" are equals
 	doc   string
@@ -97,6 +103,9 @@ var fileRows = []row{
 	{path: "extends", kind: kindList, form: formExtends, wide: wideNever, defNote: `["builtin:build"]`,
 		doc: "Profiles this one builds on, merged left to right before this file; an empty list starts from the bare defaults."},
 }
+
+// policies are the built-in system call policies, narrow to wide.
+var policies = []string{"strict", "build", "default", "unconfined"}
 
 // hostOrPrivate is the order of the namespaces' keys.
 var hostOrPrivate = []string{"private", "host"}
@@ -233,6 +242,9 @@ var rows = []row{
 	{path: "workspace.hide", kind: kindList, form: formTreeGlob, wide: wideRemoved, needs: "workspace.access", in: []string{"rw", "ro"},
 		doc:   "Globs below the workspace masked where they exist; ** matches any number of directories.",
 		field: func(p *Profile, _ *Mount) any { return &p.Workspace.Hide }},
+	{path: "workspace.git", kind: kindEnum, enum: []string{"ro", "guard", "rw", "hide"}, def: "ro", wide: wideRank, order: []string{"hide", "ro", "guard", "rw"}, needs: "workspace.access", in: []string{"rw", "ro"},
+		doc:   "The project's git repository: read-only; guard lets commits through and keeps settings and hooks read-only; writable like the rest; or hidden.",
+		field: func(p *Profile, _ *Mount) any { return &p.Workspace.Git }},
 	{path: "workspace.protect", kind: kindList, form: formTreeGlob, wide: wideRemoved, needs: "workspace.access", in: []string{"rw", "ro"},
 		doc:   "Globs below the workspace that are read-only where they exist at the start; ** matches any number of directories.",
 		field: func(p *Profile, _ *Mount) any { return &p.Workspace.Protect }},
@@ -315,6 +327,18 @@ var rows = []row{
 	{path: "security.allow_root", kind: kindBool, def: "false", wide: wideTrue,
 		doc:   "Whether the host's root may run the profile.",
 		field: func(p *Profile, _ *Mount) any { return &p.Security.AllowRoot }},
+	{path: "security.seccomp", kind: kindString, form: formPolicy, vars: true, def: "default", wide: widePolicy, order: policies,
+		doc:   "Policy of system calls: default is moby's with edits, build adds what work on code needs, strict is for hostile code, unconfined is no filter, a path is a seccomp profile of the OCI (JSON).",
+		field: func(p *Profile, _ *Mount) any { return &p.Security.Seccomp }},
+	{path: "security.seccomp_allow", kind: kindList, form: formCall, wide: wideCalls, needs: "security.seccomp", not: []string{"unconfined"},
+		doc:   "System calls that are allowed beside the policy's, by name, or by group as in @debug.",
+		field: func(p *Profile, _ *Mount) any { return &p.Security.SeccompAllow }},
+	{path: "security.seccomp_deny", kind: kindList, form: formCall, wide: wideRemoved,
+		doc:   "System calls that are refused, by name or by group; stronger than seccomp_allow.",
+		field: func(p *Profile, _ *Mount) any { return &p.Security.SeccompDeny }},
+	{path: "security.multiarch", kind: kindBool, def: "false", wide: wideTrue,
+		doc:   "Whether programs of the machine's 32-bit architecture (386 on amd64, arm on arm64) may run; without it the filter kills them.",
+		field: func(p *Profile, _ *Mount) any { return &p.Security.Multiarch }},
 
 	{path: "policy.require", kind: kindList, form: formFeature, wide: wideRemoved,
 		doc:   "Features that must hold, else sbx refuses with exit status 125; all is each of them.",

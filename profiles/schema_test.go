@@ -92,9 +92,9 @@ var beyondSchema = []string{
 	"gid_map_overlap_outside", "home_access_mode", "home_hide_mode", "home_share_escape", "home_share_mode", "home_share_outside",
 	"home_size_mode", "hostname_uts", "map_explicit", "mode_range", "mount_content_bind", "mount_file_source", "mount_mask_keys",
 	"mount_none_inherited", "mount_size_bind", "mount_symlink_access", "mount_symlink_source", "mount_tmpfs_dev", "root_etc_source",
-	"size_overflow", "target_dev", "target_dev_tmpfs", "target_duplicate", "target_proc", "target_unclean", "tilde_user", "time_offset",
+	"seccomp_allow_unconfined", "seccomp_missing", "size_overflow", "target_dev", "target_dev_tmpfs", "target_duplicate", "target_proc", "target_unclean", "tilde_user", "time_offset",
 	"uid_map_alone", "uid_map_large", "uid_map_mode", "uid_map_overlap_inside", "umask_range", "variable_in_target", "variable_own",
-	"workspace_hide_access", "workspace_protect_access", "mount_short_variable", "env_set_nul",
+	"workspace_git_access", "workspace_git_read_only", "workspace_hide_access", "workspace_protect_access", "mount_short_variable", "env_set_nul",
 }
 
 func TestSchemaRefusesInvalid(t *testing.T) {
@@ -184,7 +184,7 @@ func TestRows(t *testing.T) {
 			if r.doc == "" || !strings.HasSuffix(r.doc, ".") {
 				t.Errorf("%s: doc is not a sentence", r.path)
 			}
-			if (r.kind == kindEnum) != (len(r.enum) > 0) || (r.wide == wideRank) != (len(r.order) > 0) {
+			if (r.kind == kindEnum) != (len(r.enum) > 0) || (r.wide == wideRank || r.wide == widePolicy) != (len(r.order) > 0) {
 				t.Errorf("%s: enum and order don't fit its kind and rule", r.path)
 			}
 			for _, word := range r.enum {
@@ -207,8 +207,9 @@ func TestRows(t *testing.T) {
 			}
 		}
 	}
-	// The keys that have no row of their own: Mounts, Mount.Target, Files, merged.
-	if want := countFields(reflect.TypeFor[Profile]()) - 3 + countFields(reflect.TypeFor[Mount]()) - 1; fields != want {
+	// The fields that have no row of their own: Mounts, Mount.Target, Files, merged,
+	// Security.SeccompText.
+	if want := countFields(reflect.TypeFor[Profile]()) - 4 + countFields(reflect.TypeFor[Mount]()) - 1; fields != want {
 		t.Errorf("%d rows have a field, the structs have %d", fields, want)
 	}
 }

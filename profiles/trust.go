@@ -89,6 +89,9 @@ func (p *Profile) ProjectFiles() []string {
 			files = append(files, l.path)
 		}
 	}
+	if policy := p.Security.Seccomp; SeccompFile(policy) && isProject(policy, p.merged.env) {
+		files = append(files, policy)
+	}
 	return files
 }
 
@@ -192,6 +195,11 @@ func fingerprint(p *Profile) (entry TrustEntry, ok bool) {
 		text := sha256.Sum256([]byte(l.text))
 		fmt.Fprintf(all, "%s\n%x\n", strconv.Quote(l.path), text)
 		entry.Files = append(entry.Files, l.path)
+	}
+	if s := &p.Security; SeccompFile(s.Seccomp) {
+		text := sha256.Sum256([]byte(s.SeccompText))
+		fmt.Fprintf(all, "%s\n%x\n", strconv.Quote(s.Seccomp), text)
+		entry.Files = append(entry.Files, s.Seccomp)
 	}
 	entry.Path = layers[0].path
 	entry.Hash = hex.EncodeToString(all.Sum(nil))

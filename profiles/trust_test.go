@@ -326,3 +326,86 @@ func TestProjectFilesThroughLinks(t *testing.T) {
 		t.Error("a file below the current directory is taken for the user's own")
 	}
 }
+
+// TestPolicyFile: a policy of system calls in a file of its own counts as a part
+// of the profile.
+func TestPolicyFile(t *testing.T) {
+	const policy = `{"defaultAction": "SCMP_ACT_ALLOW"}`
+	dir, env := hostDir(t, map[string]string{
+		"cwd/p.toml":     "version = 1\n[security]\nseccomp = \"./calls.json\"\n",
+		"cwd/calls.json": policy,
+		"home/own.toml":  "version = 1\n[security]\nseccomp = \"./own.json\"\n",
+		"home/own.json":  policy,
+		"home/led.toml":  "version = 1\n[security]\nseccomp = \"${WORKSPACE}/calls.json\"\n",
+		"home/.config/sbx/profiles/same.toml": "version = 1\n[security]\nseccomp = \"" +
+			"~/own.json\"\n",
+	})
+	load := func(file string) *Profile {
+		t.Helper()
+		p, err := Load(Ref{Path: filepath.Join(dir, file)}, env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	p := load("cwd/p.toml")
+	if s := p.Security; s.Seccomp != dir+"/cwd/calls.json" || s.SeccompText != policy {
+		t.Errorf("policy %q with %q", s.Seccomp, s.SeccompText)
+	}
+	if again, err := Parse(dir+"/cwd/again.toml", p.TOML(), env); err != nil || again.Security.Seccomp != p.Security.Seccomp || again.Security.SeccompText != policy {
+		t.Errorf("rendered and read again: %v", err)
+	}
+	var untrusted *UntrustedError
+	if err := CheckTrust(p, nil, env); !errors.As(err, &untrusted) || len(untrusted.Grants) != 1 || untrusted.Grants[0].Key != "security.seccomp" {
+		t.Errorf("a project's policy: %v", err)
+	}
+	if err := OpenTrust(env).Trust(p); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckTrust(load("cwd/p.toml"), nil, env); err != nil {
+		t.Errorf("after trusting it: %v", err)
+	}
+	if entries, err := OpenTrust(env).List(); err != nil || len(entries) != 1 || !slices.Contains(entries[0].Files, dir+"/cwd/calls.json") {
+		t.Errorf("List gives %+v, %v", entries, err)
+	}
+	if err := os.WriteFile(dir+"/cwd/calls.json", []byte(policy+" "), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if CheckTrust(load("cwd/p.toml"), nil, env) == nil {
+		t.Error("still trusted with another policy")
+	}
+	// The person's own profile may not hand the decision to a project unasked.
+	if own := load("home/own.toml"); len(own.ProjectFiles()) > 0 || CheckTrust(own, nil, env) != nil {
+		t.Errorf("the person's own policy is a project's: %v", own.ProjectFiles())
+	}
+	led := load("home/led.toml")
+	if got := led.ProjectFiles(); !slices.Equal(got, []string{dir + "/cwd/calls.json"}) || CheckTrust(led, nil, env) == nil {
+		t.Errorf("a policy that a project can change: %v", got)
+	}
+
+	own, same := load("home/own.toml"), load("home/.config/sbx/profiles/same.toml")
+	build := parse(t, "")
+	for _, test := range []struct {
+		name    string
+		p, base *Profile
+		want    bool
+	}{
+		{"the same file", same, own, false},
+		{"another file", p, own, true},
+		{"a file for a built-in", own, build, true},
+		{"a built-in for a file", build, own, true},
+		{"a file for none", own, parse(t, "security.seccomp = \"unconfined\""), false},
+		{"calls for none", parse(t, "security.seccomp_allow = [\"bpf\"]"), parse(t, "security.seccomp = \"unconfined\""), false},
+	} {
+		grants := keys(test.p.Widens(test.base))
+		if got := slices.ContainsFunc(grants, func(k string) bool { return strings.HasPrefix(k, "security.seccomp") }); got != test.want {
+			t.Errorf("%s: grants %v", test.name, grants)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "home/own.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if grants := keys(load("home/own.toml").Widens(own)); !slices.Contains(grants, "security.seccomp") {
+		t.Errorf("the same file with another text: grants %v", grants)
+	}
+}

@@ -251,6 +251,14 @@ func (r *row) checkText(s string) string {
 		if !isPathText(s) && s != "host" && s != "empty" {
 			return fmt.Sprintf("unknown root %q, use \"host\", \"empty\" or a directory such as \"/srv/root\"%s", s, hint(s, []string{"host", "empty"}))
 		}
+	case formPolicy:
+		if !isPathText(s) && !slices.Contains(policies, s) {
+			return fmt.Sprintf("unknown policy %q, use %s or a file such as \"./seccomp.json\"%s", s, either(policies), hint(s, policies))
+		}
+	case formCall:
+		if !validCall(s) {
+			return fmt.Sprintf("%q is neither a system call's name nor a group's, write for example \"ptrace\" or \"@debug\"", s)
+		}
 	case formHomePath, formHomeGlob:
 		if s == "" {
 			return "must not be empty, name a path in the home directory"
@@ -259,6 +267,20 @@ func (r *row) checkText(s string) string {
 		return checkExtends(s)
 	}
 	return ""
+}
+
+// validCall reports whether s may name a system call or a group of them; which
+// there are is for sandbox/seccomp to say.
+func validCall(s string) bool {
+	name, group := strings.CutPrefix(s, "@")
+	digits := "0123456789_"
+	if group {
+		digits = "-"
+	}
+	if name == "" || strings.IndexByte("0123456789-", name[0]) >= 0 {
+		return false
+	}
+	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyz"+digits) == ""
 }
 
 // isPathText reports whether s looks like a path and not like a word.

@@ -97,6 +97,10 @@ func (c *comparison) row(r *row) {
 		}
 	case wideRoot:
 		c.root(r)
+	case widePolicy:
+		c.policy(r)
+	case wideCalls:
+		c.calls(r, *p.(*[]string), *base.(*[]string))
 	case wideWorkspace:
 		if c.p.Workspace.Access != "none" && !c.p.ownWorkspace() {
 			c.grant(r.path, "the workspace %s is outside the project's own directory", c.p.Workspace.Path)
@@ -114,16 +118,23 @@ func (p *Profile) withholds(name string) bool {
 }
 
 // unhidden looks for a workspace that is not granted, and with it not hidden in
-// any more, but shown as a part of something else.
+// and not guarded any more, but shown as a part of something else.
 func (c *comparison) unhidden() {
 	w := c.base.Workspace
-	if c.p.Workspace.Access != "none" || w.Access == "none" || len(w.Hide) == 0 {
+	if c.p.Workspace.Access != "none" || w.Access == "none" || c.p.Root.Source != "/" && c.p.Home.Mode != "host" {
 		return
 	}
-	if c.p.Root.Source == "/" || c.p.Home.Mode == "host" {
+	if w.hides() {
 		c.grant("workspace.access", "%q shows what your own profile hides in %s", "none", w.Path)
 	}
+	written := c.p.Root.Source == "/" && !c.p.Root.ReadOnly || c.p.Home.Mode == "host" && c.p.Home.Access == "rw"
+	if w.Access == "rw" && w.Git != "rw" && written {
+		c.grant("workspace.access", "%q gives up what keeps the repository of %s from being written", "none", w.Path)
+	}
 }
+
+// hides reports whether a part of the workspace is not shown.
+func (w *Workspace) hides() bool { return len(w.Hide) > 0 || w.Git == "hide" }
 
 func (c *comparison) rank(r *row, p, base string) {
 	if r.path == "root.etc" && c.base.Root.Source == "/" {
@@ -240,7 +251,7 @@ func (p *Profile) showsHome(path string) bool {
 		return false
 	}
 	over := func(place string) bool { return within(place, path) || within(path, place) }
-	if w := p.Workspace; len(w.Hide) > 0 && w.Access != "none" && over(w.Path) {
+	if w := p.Workspace; w.hides() && w.Access != "none" && over(w.Path) {
 		return false
 	}
 	if slices.ContainsFunc(p.Mounts, func(m Mount) bool { return over(m.Target) }) {
@@ -280,6 +291,33 @@ func (c *comparison) root(r *row) {
 	case p != "host" && c.showsWorkspace(p, "ro"):
 	default:
 		c.grant(r.path, "%q where your own profile has %q", p, base)
+	}
+}
+
+// policy compares policies of system calls. What a file says is not looked
+// into: it is a grant, unless the base has no filter or the same file.
+func (c *comparison) policy(r *row) {
+	p, base := &c.p.Security, &c.base.Security
+	switch {
+	case base.Seccomp == "unconfined":
+	case p.Seccomp == base.Seccomp && p.SeccompText == base.SeccompText:
+	case SeccompFile(p.Seccomp):
+		c.grant(r.path, "the policy of %s where your own profile has %q", p.Seccomp, base.Seccomp)
+	case SeccompFile(base.Seccomp):
+		c.grant(r.path, "%q where your own profile has the policy of %s", p.Seccomp, base.Seccomp)
+	default:
+		c.rank(r, p.Seccomp, base.Seccomp)
+	}
+}
+
+func (c *comparison) calls(r *row, p, base []string) {
+	if c.base.Security.Seccomp == "unconfined" {
+		return // and what it denies nobody can leave out unseen
+	}
+	for i, call := range p {
+		if !slices.Contains(base, call) {
+			c.grant(fmt.Sprintf("%s[%d]", r.path, i), "allows the system call %s", call)
+		}
 	}
 }
 
@@ -363,7 +401,7 @@ func (c *comparison) bind(key string, m, have *Mount) {
 // under their usual path.
 func (c *comparison) showsWorkspace(path, access string) bool {
 	w := c.base.Workspace
-	if w.Access == "none" || access == "rw" && w.Access != "rw" || len(w.Hide) > 0 || w.Path != c.p.Workspace.Path {
+	if w.Access == "none" || access == "rw" && w.Access != "rw" || w.hides() || w.Path != c.p.Workspace.Path {
 		return false
 	}
 	for i := range c.base.Mounts {

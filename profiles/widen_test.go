@@ -56,6 +56,9 @@ var widenings = []struct{ row, narrow, wide, key string }{
 	{"workspace.path", "", `workspace.path = "/home/u"`, "workspace.path"},
 	{"workspace.access", `workspace.access = "ro"`, "", "workspace.access"},
 	{"workspace.hide", `workspace.hide = [".env"]`, "", "workspace.hide"},
+	{"workspace.git", "", `workspace.git = "guard"`, "workspace.git"},
+	{"workspace.git", `workspace.git = "guard"`, `workspace.git = "rw"`, "workspace.git"},
+	{"workspace.git", `workspace.git = "hide"`, "", "workspace.git"},
 	{"workspace.protect", `workspace.protect = [".envrc", ".idea"]`, `workspace.protect = [".idea"]`, "workspace.protect"},
 	{"workspace.unprotect", `workspace.unprotect = [".idea"]`, `workspace.unprotect = [".idea", ".envrc"]`, "workspace.unprotect[1]"},
 	{"workspace.audit", "", `workspace.audit = "off"`, "workspace.audit"},
@@ -74,6 +77,12 @@ var widenings = []struct{ row, narrow, wide, key string }{
 	{"limits.inotify_watches", "limits.inotify_watches = 10", "", "limits.inotify_watches"},
 	{"security.nested_userns", "", "security.nested_userns = true", "security.nested_userns"},
 	{"security.allow_root", "", "security.allow_root = true", "security.allow_root"},
+	{"security.seccomp", `security.seccomp = "strict"`, `security.seccomp = "build"`, "security.seccomp"},
+	{"security.seccomp", `security.seccomp = "build"`, "", "security.seccomp"},
+	{"security.seccomp", "", `security.seccomp = "unconfined"`, "security.seccomp"},
+	{"security.seccomp_allow", "security.seccomp_allow = [\"bpf\"]", "security.seccomp_allow = [\"bpf\", \"@keyring\"]", "security.seccomp_allow[1]"},
+	{"security.seccomp_deny", `security.seccomp_deny = ["ptrace", "bpf"]`, `security.seccomp_deny = ["bpf"]`, "security.seccomp_deny"},
+	{"security.multiarch", "", "security.multiarch = true", "security.multiarch"},
 	{"policy.require", `policy.require = ["a", "b"]`, `policy.require = ["a", "c"]`, "policy.require"},
 	{"mounts.*.type", `mounts."/x".type = "mask"`, "", `mounts."/x"`},
 	{"mounts.*.type", `mounts."/x".type = "mask"`, `mounts."/x" = { type = "symlink", source = "/y" }`, `mounts."/x"`},
@@ -178,6 +187,7 @@ func TestWidensWorkspace(t *testing.T) {
 		{"write all of it", "", `mounts."/x" = ".:rw"`, []string{`mounts."/x"`}},
 		{"write where base reads", `workspace.access = "ro"`, `mounts."/x" = "./data:rw"` + "\nworkspace.access = \"ro\"", []string{`mounts."/x"`}},
 		{"read where base hides", `workspace.hide = ["data"]`, `mounts."/x" = "./data"` + "\nworkspace.hide = [\"data\"]", []string{`mounts."/x"`}},
+		{"read where base hides the repository", `workspace.git = "hide"`, `mounts."/x" = "./.git/config"` + "\nworkspace.git = \"hide\"", []string{`mounts."/x"`}},
 		{"read around a mount", `mounts."${WORKSPACE}/data".type = "mask"`, `mounts."${WORKSPACE}/data".type = "mask"` + "\nmounts.\"/x\" = \"./data\"", []string{`mounts."/x"`}},
 		{"root in the workspace", "", `root.source = "./data"`, nil},
 		{"root through a link", "", `root.source = "./out"`, []string{"root.source"}},
@@ -196,6 +206,32 @@ func TestWidensWorkspace(t *testing.T) {
 			}
 			if got := keys(p.Widens(base)); !slices.Equal(got, test.want) {
 				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// A workspace that is left out may be seen, and be written, as a part of
+// something else.
+func TestWidensUnhidden(t *testing.T) {
+	const home, root = `home = { mode = "host", access = "rw" }`, `root = { source = "/", read_only = false }`
+	for _, tt := range []struct {
+		name, base, text string
+		want             []string
+	}{
+		{"hidden, in the home", home + "\nworkspace.hide = [\"x\"]\nworkspace.git = \"rw\"", home, []string{"workspace.access"}},
+		{"hidden repository, in the host's tree", root + "\nworkspace.git = \"hide\"\nworkspace.access = \"ro\"", root, []string{"workspace.access"}},
+		{"guarded, in the home", home + "\nworkspace.git = \"guard\"", home, []string{"workspace.access"}},
+		{"read-only, in the host's tree", root, root, []string{"workspace.access"}},
+		{"writable", home + "\nworkspace.git = \"rw\"", home, nil},
+		{"in a home that can't be written", `home.mode = "host"`, `home.mode = "host"`, nil},
+		{"in a tree that can't be written", `root.source = "/"`, `root.source = "/"`, nil},
+		{"no home", home, `home.mode = "none"`, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, base := parse(t, "extends = []\n"+tt.text+"\nworkspace.access = \"none\"\n"), parse(t, "extends = []\n"+tt.base+"\n")
+			if got := keys(p.Widens(base)); !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
 	}

@@ -237,7 +237,37 @@ type Security struct {
 	Keep         []Capability `json:"keep_capabilities"`
 	NestedUserNS bool         `json:"nested_userns"`
 	Keyring      bool         `json:"own_keyring"`
+	Seccomp      Seccomp      `json:"seccomp"`
 }
+
+// Seccomp is the filter of system calls that PID 1 and the command run under,
+// see seccomp(2).
+type Seccomp struct {
+	// Policy is "default", "build", "strict", "unconfined" (no filter, unless
+	// Deny makes one), or the path of a seccomp profile of the OCI.
+	Policy string `json:"policy"`
+	// Allow and Deny are what the profile adds to the policy and takes from it.
+	Allow     []string `json:"allow,omitempty"`
+	Deny      []string `json:"deny,omitempty"`
+	Multiarch bool     `json:"multiarch,omitempty"`
+	// Code is the compiled filter, an array of the kernel's struct sock_filter.
+	// It is empty for a built-in policy as it is, which package seccomp has.
+	Code []byte `json:"code,omitempty"`
+	// First is a filter for PID 1 and for what precedes the command, where Code
+	// refuses calls that starting a command takes. Then Code is the command's
+	// alone, on top of it.
+	First []byte `json:"first,omitempty"`
+	// SpecAllow leaves the processor's speculation as it is for the command
+	// (SECCOMP_FILTER_FLAG_SPEC_ALLOW): see docs/ARCHITECTURE.md.
+	SpecAllow bool   `json:"spec_allow"`
+	From      string `json:"from,omitempty"`
+}
+
+// Filtered reports whether there is a filter at all.
+func (s *Seccomp) Filtered() bool { return s.Policy != Unconfined || len(s.Code) > 0 }
+
+// Unconfined is the policy that is no filter.
+const Unconfined = "unconfined"
 
 // AuditMode is what becomes of what an audit finds.
 type AuditMode string

@@ -21,7 +21,7 @@ func fill(t *testing.T, v reflect.Value, n *int) {
 		v.SetString(fmt.Sprintf("text %d", *n))
 	case reflect.Int, reflect.Int32, reflect.Int64:
 		v.SetInt(int64(*n))
-	case reflect.Uint32:
+	case reflect.Uint8, reflect.Uint32:
 		v.SetUint(uint64(*n))
 	case reflect.Uint64:
 		v.SetUint(-uint64(*n)) // limits may be infinite, which no float holds

@@ -308,6 +308,25 @@ func checkSecurity(p *Plan) error {
 			errs = append(errs, fmt.Errorf("capability %d", int(c)))
 		}
 	}
+	return errors.Join(append(errs, checkSeccomp(&p.Security.Seccomp))...)
+}
+
+func checkSeccomp(s *Seccomp) error {
+	const most = 4096 // BPF_MAXINSNS
+	var errs []error
+	for _, code := range [][]byte{s.Code, s.First} {
+		if len(code)%8 != 0 || len(code) > 8*most {
+			errs = append(errs, fmt.Errorf("a system call filter of %d bytes", len(code)))
+		}
+	}
+	switch {
+	case s.Policy == "":
+		errs = append(errs, errors.New("no policy of system calls"))
+	case len(s.Code) == 0 && (path.IsAbs(s.Policy) || s.Multiarch && s.Policy != Unconfined || len(s.Allow)+len(s.Deny) > 0):
+		errs = append(errs, fmt.Errorf("the system call policy %s, changed, without the filter", s.Policy))
+	case len(s.Code) == 0 && len(s.First) > 0:
+		errs = append(errs, errors.New("a system call filter for PID 1 and none for the command"))
+	}
 	return errors.Join(errs...)
 }
 

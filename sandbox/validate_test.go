@@ -44,7 +44,7 @@ func valid() sandbox.Plan {
 			Argv: []string{"true", ""}, Env: []string{"A=", "B==x"}, Lookup: []string{"/bin"}, Dir: "/",
 			Terminal: [3]bool{true}, Pipe: [3]bool{false, true},
 		},
-		Security: sandbox.Security{Keep: []sandbox.Capability{0, 63}},
+		Security: sandbox.Security{Keep: []sandbox.Capability{0, 63}, Seccomp: sandbox.Seccomp{Policy: "build"}},
 		Audit:    sandbox.Audit{Mode: sandbox.AuditReport, Trees: []sandbox.AuditTree{{Source: "/w", IsDir: true}}},
 	}
 }
@@ -108,6 +108,14 @@ func TestValidate(t *testing.T) {
 		{"terminal without dev", func(p plan) { p.Pseudo = sandbox.Pseudo{} }, "a terminal without /dev"},
 		{"audit's mode", func(p plan) { p.Audit.Mode = "" }, `an audit of mode ""`},
 		{"audit's tree", func(p plan) { p.Audit.Trees[0].Source = "w" }, `tree to audit "w" is not an absolute, clean path`},
+		{"no policy", func(p plan) { p.Security.Seccomp.Policy = "" }, "no policy of system calls"},
+		{"half an instruction", func(p plan) { p.Security.Seccomp.Code = make([]byte, 12) }, "a system call filter of 12 bytes"},
+		{"too many instructions", func(p plan) {
+			p.Security.Seccomp.Code, p.Security.Seccomp.First = make([]byte, 8*4097), make([]byte, 8*4096)
+		}, "a system call filter of 32776 bytes"},
+		{"a file without its filter", func(p plan) { p.Security.Seccomp.Policy = "/p.json" }, "the system call policy /p.json, changed, without the filter"},
+		{"edits without their filter", func(p plan) { p.Security.Seccomp.Deny = []string{"bpf"} }, "the system call policy build, changed, without the filter"},
+		{"a filter for PID 1 only", func(p plan) { p.Security.Seccomp.First = make([]byte, 8) }, "a system call filter for PID 1 and none for the command"},
 		{"capabilities", func(p plan) { p.Security.Keep = []sandbox.Capability{-1, 64, 5} }, "capability -1\ncapability 64"},
 		{"all at once", func(p plan) {
 			p.Version, p.Hostname, p.Process.Argv, p.Security.Keep = 0, "", nil, []sandbox.Capability{99}

@@ -135,10 +135,11 @@ func stepOf(t *testing.T, key string) program.Step {
 			Mode:      "single",
 			OuterUIDs: userns.Self(0, 0), OuterGIDs: userns.Self(0, 0), InnerUIDs: userns.Self(0, 0), InnerGIDs: userns.Self(0, 0),
 		},
-		Root:    sandbox.Root{Size: 1 << 20, Inodes: 64},
-		Mounts:  []sandbox.Mount{{Kind: sandbox.Bind, Source: "/none", Target: "/data", IsDir: true, Own: true, From: key}},
-		Process: sandbox.Process{Argv: []string{"true"}, Lookup: []string{"/bin"}, Dir: "/"},
-		Audit:   sandbox.Audit{Mode: sandbox.AuditOff},
+		Root:     sandbox.Root{Size: 1 << 20, Inodes: 64},
+		Mounts:   []sandbox.Mount{{Kind: sandbox.Bind, Source: "/none", Target: "/data", IsDir: true, Own: true, From: key}},
+		Process:  sandbox.Process{Argv: []string{"true"}, Lookup: []string{"/bin"}, Dir: "/"},
+		Security: sandbox.Security{Seccomp: sandbox.Seccomp{Policy: sandbox.Unconfined}},
+		Audit:    sandbox.Audit{Mode: sandbox.AuditOff},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"github.com/sbx-sandbox/sbx/profiles"
 	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/program"
+	"github.com/sbx-sandbox/sbx/sandbox/resolve"
 )
 
 // The forms of sbx explain.
@@ -19,6 +20,7 @@ const (
 	explainText  = "text"
 	explainJSON  = "json"
 	explainSteps = "steps"
+	explainCalls = "seccomp"
 )
 
 // placeholder stands for the command where none is given.
@@ -36,6 +38,7 @@ func explainCommand() command {
 			form := explainText
 			add(fs, flagSpec{name: "json", group: gOutput, usage: "the plan as JSON, with the place of each key", set: func(string) error { form = explainJSON; return nil }})
 			add(fs, flagSpec{name: "steps", group: gOutput, usage: "the steps that would build the sandbox", set: func(string) error { form = explainSteps; return nil }})
+			add(fs, flagSpec{name: "seccomp", group: gOutput, usage: "the policy of system calls, whole", set: func(string) error { form = explainCalls; return nil }})
 			o := runFlags(fs)
 			return func(inv *invocation) error {
 				inv.jsonErrs = o.jsonErrs
@@ -85,6 +88,13 @@ func (inv *invocation) explain(ref string, argv []string, o *options, form strin
 	switch form {
 	case explainSteps:
 		p, err := program.Compile(plan)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprint(inv.out, printable(p.String()))
+		return err
+	case explainCalls:
+		p, err := resolve.Policy(&prof.Security, plan.Security.Keep)
 		if err != nil {
 			return err
 		}
@@ -168,4 +178,5 @@ var plainKeys = []string{
 	"process.oom_score_adj", "process.timeout", "process.stop_timeout", "process.stop_signal", "user.as", "user.map",
 	"environment.pass", "environment.unset", "namespaces.ipc", "namespaces.uts", "namespaces.cgroup", "namespaces.time",
 	"root.read_only", "root.proc", "root.sys", "root.dev", "root.shm", "network.mode", "workspace.path", "workspace.audit", "workspace.unprotect", "security.nested_userns",
+	"security.seccomp", "security.seccomp_allow", "security.seccomp_deny", "security.multiarch",
 }

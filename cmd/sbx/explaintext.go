@@ -11,6 +11,7 @@ import (
 
 	"github.com/sbx-sandbox/sbx/profiles"
 	"github.com/sbx-sandbox/sbx/sandbox"
+	"github.com/sbx-sandbox/sbx/sandbox/resolve"
 )
 
 // page is a plan being written for a person.
@@ -26,7 +27,7 @@ func (inv *invocation) explainText(p *sandbox.Plan, refused *profiles.UntrustedE
 	if refused != nil {
 		pg.trust(refused)
 	}
-	for _, section := range []func(){pg.who, pg.namespaces, pg.files, pg.audit, pg.network, pg.limits, pg.environment, pg.process, pg.features, pg.notes} {
+	for _, section := range []func(){pg.who, pg.namespaces, pg.files, pg.audit, pg.network, pg.limits, pg.environment, pg.process, pg.calls, pg.features, pg.notes} {
 		section()
 	}
 }
@@ -253,6 +254,41 @@ func (pg page) process() {
 	pg.line("", "umask %04o, nice %d, oom_score_adj %d", p.Umask, p.Nice, p.OOMScoreAdj)
 	if caps := pg.plan.Security.Keep; len(caps) > 0 {
 		pg.line("user.as", "capabilities, over its own ids only: %v", caps)
+	}
+}
+
+// calls says what the system call filter is; all of it is for --seccomp.
+func (pg page) calls() {
+	s := &pg.plan.Security.Seccomp
+	pg.section("system calls")
+	if !s.Filtered() {
+		pg.line("security.seccomp", "no filter")
+		return
+	}
+	pg.line("security.seccomp", "policy: %s", s.Policy)
+	for _, x := range []struct {
+		key, what string
+		list      []string
+	}{{"security.seccomp_allow", "allowed beside it", s.Allow}, {"security.seccomp_deny", "refused", s.Deny}} {
+		if len(x.list) > 0 {
+			pg.line(x.key, "%s: %s", x.what, strings.Join(x.list, " "))
+		}
+	}
+	p, err := resolve.Policy(&pg.inv.profile.Security, pg.plan.Security.Keep)
+	if err != nil {
+		return // it would have no plan
+	}
+	for _, a := range p.Arches {
+		allowed, judged, refused := p.Counts(a)
+		pg.line("", "%v: of %d calls %d are allowed, %d by their arguments, %d refused", a, allowed+judged+refused, allowed, judged, refused)
+	}
+	if s.Multiarch {
+		pg.line("security.multiarch", "programs of any other architecture are killed")
+	} else {
+		pg.line("security.multiarch", "programs of other architectures are killed, those of 32 bits too")
+	}
+	if len(s.First) > 0 {
+		pg.line("", "PID 1 has a filter of its own, with what starting the command takes")
 	}
 }
 

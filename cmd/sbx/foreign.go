@@ -13,7 +13,6 @@ var foreign = []struct{ long, short, instead string }{
 	{"privileged", "", `there is no such thing; grant what the command needs, or use the profile "open"`},
 	{"cap-add", "", "the command keeps no capabilities; for those of fake root use --user=root"},
 	{"cap-drop", "", "the command keeps no capabilities, leave it out"},
-	{"security-opt", "", "use --set security.KEY=VALUE"},
 	{"device", "", "use --mount type=bind,source=DEVICE,dev"},
 	{"entrypoint", "", "name the command after --"},
 	{"label", "l", "sandboxes have no labels"},

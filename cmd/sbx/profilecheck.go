@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/pflag"
+
+	"github.com/sbx-sandbox/sbx/sandbox/resolve"
 )
 
 func profileCheckCommand() command {
@@ -28,7 +30,11 @@ func (inv *invocation) checkProfiles(asJSON bool) error {
 	}
 	found := []problem{}
 	for _, ref := range refs {
-		if _, err := inv.load(ref); err != nil {
+		prof, err := inv.load(ref)
+		if err == nil { // what can be told of system calls without a host
+			_, err = resolve.Policy(&prof.Security, nil)
+		}
+		if err != nil {
 			found = append(found, inv.problems(err)...)
 		}
 	}

@@ -120,6 +120,8 @@ func (inv *invocation) start(ref string, argv []string, o *options, adjust func(
 		inv.warn("ended by the timeout of %v", plan.Process.Timeout)
 	case st.InitKilled != 0:
 		inv.warn("the sandbox was killed by %s", unix.SignalName(st.InitKilled))
+	case st.Killed == unix.SIGSYS && plan.Security.Seccomp.Filtered():
+		inv.warn("the command ended by SIGSYS, as the system call filter ends programs of another architecture; one of 32 bits needs security.multiarch = true")
 	}
 	inv.status = inv.audit(plan.Audit.Mode, st.Audit, st.Code, o.quiet)
 	return nil

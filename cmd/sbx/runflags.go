@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -30,6 +31,7 @@ const (
 	gIDs     = "Ids"
 	gNetwork = "Network"
 	gLimits  = "Limits"
+	gSystem  = "Security"
 	gProfile = "Profile"
 	gOutput  = "Output"
 )
@@ -97,6 +99,8 @@ func runFlags(fs *pflag.FlagSet) *options {
 	}
 	add(fs, flagSpec{name: "ulimit", arg: "NAME=N", group: gLimits, usage: "of each process: nofile, fsize, core, cpu, stack, memlock",
 		words: []string{"nofile=", "fsize=", "core=", "cpu=", "stack=", "memlock="}, set: o.addUlimit})
+	add(fs, flagSpec{name: "security-opt", arg: "seccomp=POLICY", group: gSystem, usage: "system calls: default, build, strict, unconfined, or a JSON file",
+		words: []string{"seccomp=default", "seccomp=build", "seccomp=strict", "seccomp=unconfined"}, set: o.addSecurity})
 	add(fs, flagSpec{name: "set", arg: "KEY=VALUE", group: gProfile, usage: "set any key of the profile, as limits.stack=8M", words: []string{"@key"}, set: o.addSet})
 	addSwitch(fs, &o.quiet, "quiet", "q", gOutput, "no warnings")
 	addSwitch(fs, &o.jsonErrs, "json-errors", "", gOutput, "a failure is one JSON object on stderr; no warnings")
@@ -175,6 +179,34 @@ func (o *options) addUlimit(s string) error {
 	}
 	return fmt.Errorf("no limit %q%s, use %s", name, meant(name, names), strings.Join(names, ", "))
 }
+
+// addSecurity takes podman's --security-opt, as far as there is a choice here.
+func (o *options) addSecurity(s string) error {
+	key, value, _ := strings.Cut(s, "=")
+	switch {
+	case key == "seccomp" && value != "":
+		if slices.Contains(policies, value) {
+			o.over = append(o.over, profiles.Override{Key: "security.seccomp", Value: value, Flag: "--security-opt"})
+			return nil
+		}
+		if !strings.ContainsAny(value, "./") { // a slip rather than a file
+			return fmt.Errorf("no policy %q%s, use %s or a file such as ./%s.json", value, meant(value, policies), strings.Join(policies, ", "), value)
+		}
+		if !strings.HasPrefix(value, "/") && !strings.HasPrefix(value, "~/") {
+			value = "./" + value
+		}
+		o.over = append(o.over, profiles.Override{Key: "security.seccomp", Value: profiles.Verbatim(value), Flag: "--security-opt"})
+		return nil
+	case key == "no-new-privileges":
+		return errors.New("no-new-privileges always holds, leave it out")
+	case key == "label" || key == "apparmor" || key == "mask" || key == "unmask":
+		return fmt.Errorf("%s: there is no such choice here, leave it out", key)
+	}
+	return fmt.Errorf("%q is not seccomp=POLICY, write for example seccomp=strict", s)
+}
+
+// policies are the built-in policies of system calls.
+var policies = []string{"default", "build", "strict", "unconfined"}
 
 func (o *options) addEnv(s string) error {
 	if err := checkEnv(s); err != nil {

@@ -218,10 +218,17 @@ func landlock() Check {
 	return missing("landlock", "this kernel has none", "a kernel of Linux 5.13 or later with CONFIG_SECURITY_LANDLOCK", true)
 }
 
-// seccomp asks for a filter at an address that can't be read: a kernel that has
-// filters says so (seccomp(2), EFAULT).
-func seccomp() Check {
+// noFilters asks for a filter at an address that can't be read: a kernel that
+// has filters says so (seccomp(2), EFAULT).
+func noFilters() error {
 	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, 0, 0, 0); !errors.Is(err, unix.EFAULT) {
+		return err
+	}
+	return nil
+}
+
+func seccomp() Check {
+	if err := noFilters(); err != nil {
 		return missing("seccomp", fmt.Sprintf("filters can't be had: %v", err), "a kernel with CONFIG_SECCOMP_FILTER", true)
 	}
 	return ok("seccomp", "filters")

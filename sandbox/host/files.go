@@ -77,6 +77,26 @@ func (OS) Lstat(path string) (Entry, error) {
 // Link implements Files.
 func (OS) Link(path string) (string, error) { return os.Readlink(path) }
 
+// Text implements Files. A FIFO or a device that stands in the file's place is
+// not waited for.
+func (OS) Text(path string, limit int) (string, error) {
+	fd, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{
+		Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY, Resolve: unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err != nil {
+		return "", &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return "", &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return "", fmt.Errorf("%s is not a regular file", path)
+	}
+	return readAll(fd, path, limit)
+}
+
 // Names implements Files.
 func (OS) Names(dir string) ([]string, error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

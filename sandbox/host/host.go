@@ -36,6 +36,9 @@ type Facts struct {
 	Exe      string // the running binary, "" when unknown
 	Files    Files
 
+	// NoFilters is why the kernel takes no filters of system calls; nil: it does.
+	NoFilters error
+
 	// SubUIDs and the rest are found only when a range of ids is asked for.
 	SubUIDs, SubGIDs     userns.Range
 	NewUIDMap, NewGIDMap string
@@ -71,6 +74,9 @@ type Files interface {
 	// Lstat is path itself, a link not followed; Link is a link's text.
 	Lstat(path string) (Entry, error)
 	Link(path string) (string, error)
+	// Text is what is in a small regular file that no link leads to; one of more
+	// than limit bytes is an error, and so is anything but a regular file.
+	Text(path string, limit int) (string, error)
 	// Names lists a directory, sorted.
 	Names(dir string) ([]string, error)
 }
@@ -124,6 +130,7 @@ func Probe(wantRange bool) (Facts, error) {
 		}
 	}
 	f.Nofile = firstlimit.Nofile
+	f.NoFilters = noFilters()
 	if pattern, err := readSmall("/proc/sys/kernel/core_pattern", 4096); err == nil {
 		f.CorePipe = strings.HasPrefix(pattern, "|")
 	}
@@ -187,6 +194,10 @@ func readSmall(path string, limit int) (string, error) {
 		return "", &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
+	return readAll(fd, path, limit)
+}
+
+func readAll(fd int, path string, limit int) (string, error) {
 	buf := make([]byte, 4096)
 	for n := 0; ; {
 		m, err := unix.Read(fd, buf[n:])

@@ -170,6 +170,8 @@ func (b *builder) keyring(p *sandbox.Plan) {
 		return
 	}
 	b.step("", "", "join a new session keyring")
+	// EDQUOT is not tolerated, although the filter keeps the command from keys: file
+	// systems would go on finding their credentials in the caller's keyring.
 	const joinSessionKeyring = 1 // KEYCTL_JOIN_SESSION_KEYRING, keyctl(2)
 	b.op(Op{Nr: unix.SYS_KEYCTL, Tolerate: uint8(unix.ENOSYS)}, c(joinSessionKeyring), c(0))
 }

@@ -129,7 +129,7 @@ var opNames = map[int32]string{
 	unix.SYS_OPENAT: "openat", unix.SYS_OPENAT2: "openat2", unix.SYS_OPEN_TREE: "open_tree",
 	unix.SYS_PIVOT_ROOT: "pivot_root", unix.SYS_PPOLL: "ppoll", unix.SYS_PRCTL: "prctl", unix.SYS_PRLIMIT64: "prlimit64",
 	unix.SYS_READ: "read", unix.SYS_RT_SIGPROCMASK: "rt_sigprocmask", unix.SYS_SENDMSG: "sendmsg",
-	unix.SYS_SETGROUPS: "setgroups", unix.SYS_SETHOSTNAME: "sethostname", unix.SYS_SETPRIORITY: "setpriority",
+	unix.SYS_SECCOMP: "seccomp", unix.SYS_SETGROUPS: "setgroups", unix.SYS_SETHOSTNAME: "sethostname", unix.SYS_SETPRIORITY: "setpriority",
 	unix.SYS_SETSID: "setsid", unix.SYS_SOCKET: "socket", unix.SYS_SYMLINKAT: "symlinkat", unix.SYS_UMASK: "umask",
 	unix.SYS_UMOUNT2: "umount2", unix.SYS_UNLINKAT: "unlinkat", unix.SYS_UNSHARE: "unshare", unix.SYS_WAIT4: "wait4",
 	unix.SYS_WRITE: "write",

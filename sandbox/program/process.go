@@ -96,9 +96,8 @@ func (b *builder) dropPrivileges(p *sandbox.Plan) {
 	b.capset(mask)
 	b.step("", "", "set no_new_privs")
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_NO_NEW_PRIVS), c(1), c(0), c(0), c(0))
-	// The place of Landlock, and after it of the system call filter: both need
-	// no_new_privs, and the filter comes last so that nothing above needs its
-	// leave.
+	// The place of Landlock, which needs no_new_privs. The system call filter
+	// comes last, in fork, so that nothing above needs its leave.
 }
 
 // keepText prints what is kept when a step's sentence is asked for.
@@ -162,6 +161,8 @@ const groupSignals = 1<<unix.SIGHUP | 1<<unix.SIGINT | 1<<unix.SIGQUIT | 1<<unix
 func (b *builder) fork(p *sandbox.Plan) {
 	b.step("", "", "make PID 1 unreadable for the command")
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_DUMPABLE), c(0), c(0), c(0), c(0))
+	// Before the fork, since PID 1 goes on only when the command runs already.
+	b.filter(p)
 	flags := uint64(unix.CLONE_VM | unix.CLONE_VFORK)
 	if p.Namespaces.Time { // a process that shares memory stays in the old one until Linux 6.3
 		flags = 0
@@ -222,6 +223,7 @@ func (b *builder) payload(p *sandbox.Plan) {
 	b.call(unix.SYS_CLOSE_RANGE, c(3), c(^uint64(0)>>32), c(unix.CLOSE_RANGE_CLOEXEC))
 	argv, envp := b.vector(pr.Argv), b.vector(pr.Env)
 	b.call(unix.SYS_RT_SIGPROCMASK, c(unix.SIG_SETMASK), head(HeadOldSignals), c(0), c(8))
+	b.ownFilter(p)
 
 	name := pr.Argv[0]
 	b.step(name, "process.command", "execute %s", name)

@@ -23,6 +23,7 @@ import (
 type fakeFiles struct {
 	nodes map[string]host.Entry
 	links map[string]string
+	texts map[string]string
 	calls int
 }
 
@@ -31,12 +32,13 @@ type fakeFiles struct {
 //	/usr/bin/          a directory, as are all above it
 //	/bin -> usr/bin    a link
 //	/etc/passwd        a file
+//	/x = "a\n"         a file with what is in it, as Go quotes it
 //	/dev/null c        a device; b, s and p for block device, socket, FIFO
 //	/x @1000 *2 o+w    owner, number of names, writable by everybody
 //
 // A later line replaces an earlier one, and "-/path" removes it.
 func tree(list ...string) *fakeFiles {
-	f := &fakeFiles{nodes: map[string]host.Entry{}, links: map[string]string{}}
+	f := &fakeFiles{nodes: map[string]host.Entry{}, links: map[string]string{}, texts: map[string]string{}}
 	for _, text := range list {
 		for line := range strings.Lines(text) {
 			if line = strings.TrimSpace(line); line != "" {
@@ -54,6 +56,7 @@ func (f *fakeFiles) put(line string) {
 		delete(f.nodes, name)
 		return
 	}
+	line, text, filled := strings.Cut(line, " = ")
 	name, to, link := strings.Cut(line, " -> ")
 	words := strings.Fields(name)
 	e := host.Entry{Path: path.Clean(words[0]), Mode: unix.S_IFREG | 0o644, Links: 1}
@@ -75,6 +78,13 @@ func (f *fakeFiles) put(line string) {
 	}
 	if link {
 		e.Mode, f.links[e.Path] = unix.S_IFLNK|0o777, strings.TrimSpace(to)
+	}
+	if filled {
+		unquoted, err := strconv.Unquote(text)
+		if err != nil {
+			panic(text)
+		}
+		f.texts[e.Path] = unquoted
 	}
 	f.nodes[e.Path] = e
 	for d := path.Dir(e.Path); f.nodes[d].Path == ""; d = path.Dir(d) {
@@ -152,6 +162,20 @@ func (f *fakeFiles) Link(p string) (string, error) {
 		return to, nil
 	}
 	return "", &os.PathError{Op: "readlink", Path: p, Err: unix.EINVAL}
+}
+
+func (f *fakeFiles) Text(p string, limit int) (string, error) {
+	f.use(p)
+	e, err := f.walk(p, "", true)
+	switch {
+	case err != nil:
+		return "", &os.PathError{Op: "open", Path: p, Err: err}
+	case e.Path != p:
+		return "", &os.PathError{Op: "open", Path: p, Err: unix.ELOOP}
+	case e.Type() != unix.S_IFREG || len(f.texts[p]) > limit:
+		return "", errors.New("not a small file")
+	}
+	return f.texts[p], nil
 }
 
 func (f *fakeFiles) Names(dir string) ([]string, error) {
@@ -297,10 +321,11 @@ func same(t *testing.T, what string, got, want any) {
 	}
 }
 
-// notes are a plan's notes of a level, without the texts' ends.
+// notes are a plan's notes of a level, but for those on the workspace's
+// repository, see TestGit: the usual host has none.
 func notes(p *sandbox.Plan, level string) (list []string) {
 	for _, n := range p.Notes {
-		if n.Level == level {
+		if n.Level == level && n.From != "workspace.git" {
 			list = append(list, n.From+": "+n.Text)
 		}
 	}

@@ -3,6 +3,7 @@ package resolve
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sbx-sandbox/sbx/sandbox"
 )
@@ -34,8 +35,7 @@ func (r *resolver) features() {
 	} else {
 		add("capabilities", "enforced", fmt.Sprintf("%d kept in a user namespace that owns nothing", len(p.Security.Keep)), "", "user.as")
 	}
-	add("keyring", "degraded", "session keyring of its own",
-		"a key of the user's whose number is known can still be reached; that takes a system call filter", "")
+	r.filterFeatures(add)
 	if p.Security.NestedUserNS {
 		add("no_nested_namespaces", "off", "/proc/sys/user", "the profile allows them", "security.nested_userns")
 	} else {
@@ -61,6 +61,31 @@ func (r *resolver) auditFeature(add func(name, state, by, why, from string)) {
 		add("audit", "enforced", "nothing of the host's can be written", "", from)
 	default:
 		add("audit", "enforced", fmt.Sprintf("%s, in %d places", by, len(a.Trees)), "", from)
+	}
+}
+
+// keyCalls are the calls that reach keys by number.
+var keyCalls = []string{"add_key", "keyctl", "request_key"}
+
+func (r *resolver) filterFeatures(add func(name, state, by, why, from string)) {
+	s := &r.plan.Security.Seccomp
+	switch {
+	case s.Filtered():
+		by := "policy " + s.Policy
+		if len(s.Allow)+len(s.Deny) > 0 || s.Multiarch {
+			by += ", changed"
+		}
+		add("seccomp", "enforced", by+", on PID 1 and the command", "", s.From)
+	case r.facts.NoFilters != nil && r.prof.Security.Seccomp != sandbox.Unconfined:
+		add("seccomp", "missing", "policy "+r.prof.Security.Seccomp, "this kernel has no system call filters", s.From)
+	default:
+		add("seccomp", "off", "policy "+s.Policy, "the profile asks for no filter", s.From)
+	}
+	if r.keysRefused {
+		add("keyring", "enforced", "session keyring of its own, and no system call reaches a key", "", s.From)
+	} else {
+		add("keyring", "degraded", "session keyring of its own",
+			"a key of the user's whose number is known can still be reached; that takes a system call filter that refuses "+strings.Join(keyCalls, ", "), s.From)
 	}
 }
 

@@ -36,6 +36,7 @@ func TestGolden(t *testing.T) {
 		{"files", own + "[mounts.\"/usr\"]\n[mounts.\"/usr/bin/true\"]\ntype = \"file\"\ncontent = \"#!/bin/sh\\n\"\nmode = \"0755\"\n[mounts.\"/ro\"]\ntype = \"tmpfs\"\naccess = \"ro\"\n" +
 			"[mounts.\"/ro/f\"]\ntype = \"file\"\ncontent = \"\\u0000\"\n[mounts.\"/ro/t\"]\ntype = \"tmpfs\"", "", nil},
 		{"guards", own + "[mounts.\"/home/dev\"]\naccess = \"rw\"", "", func(in *Input) { in.Profile.Files = []string{"/home/dev/proj/x.toml"} }},
+		{"git", "root.source = \"empty\"\nhome.mode = \"none\"\nworkspace.git = \"guard\"", worktree, nil},
 		{"time", own + "[process]\nnice = 5\noom_score_adj = 100\n[namespaces]\ntime = \"private\"", "", func(in *Input) {
 			in.Profile.Namespaces.TimeMonotonic, in.Profile.Namespaces.TimeBoottime = -1500*time.Millisecond, time.Hour
 		}},

@@ -162,6 +162,7 @@ func (r *resolver) guards() {
 	for _, p := range paths {
 		r.guard(p, guards)
 	}
+	r.keepRepository(guards)
 }
 
 // addGuard adds m unless its target has a guard already, and makes that one

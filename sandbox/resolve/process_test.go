@@ -172,9 +172,10 @@ func TestLimits(t *testing.T) {
 }
 
 func TestSecurity(t *testing.T) {
-	same(t, "own id", planned(t, input(t, "security.nested_userns = false")).Security, sandbox.Security{NoNewPrivs: true, Keyring: true, Keep: []sandbox.Capability{}})
+	filter := sandbox.Seccomp{Policy: "default", SpecAllow: true, From: "security.seccomp"}
+	same(t, "own id", planned(t, input(t, "security.nested_userns = false")).Security, sandbox.Security{NoNewPrivs: true, Keyring: true, Keep: []sandbox.Capability{}, Seccomp: filter})
 	same(t, "fake root", planned(t, input(t, "user.as = \"root\"\nsecurity.nested_userns = true")).Security,
-		sandbox.Security{NoNewPrivs: true, Keyring: true, NestedUserNS: true, Keep: sandbox.FakeRoot()})
+		sandbox.Security{NoNewPrivs: true, Keyring: true, NestedUserNS: true, Keep: sandbox.FakeRoot(), Seccomp: filter})
 }
 
 func TestNamespaceFeatures(t *testing.T) {
@@ -187,7 +188,7 @@ func TestNamespaceFeatures(t *testing.T) {
 	}
 	all := map[string]string{
 		"user": "enforced", "mounts": "enforced", "pid": "enforced", "ipc": "enforced", "uts": "enforced", "cgroup_namespace": "enforced",
-		"network": "enforced", "no_new_privs": "enforced", "capabilities": "enforced", "keyring": "degraded", "no_nested_namespaces": "enforced",
+		"network": "enforced", "no_new_privs": "enforced", "capabilities": "enforced", "keyring": "enforced", "seccomp": "enforced", "no_nested_namespaces": "enforced",
 		"environment": "enforced", "terminal": "enforced", "core": "enforced", "audit": "enforced",
 	}
 	same(t, "features", state(planned(t, input(t, "security.nested_userns = false"))), all)
@@ -210,7 +211,7 @@ func TestRequire(t *testing.T) {
 		{"all", "require = [\"all\"]", nil},
 		{"degraded", "require = [\"user\", \"memory\"]\n[limits]\nmemory = \"1G\"", []string{"policy.require[1]: memory is required and is degraded here: holds for each process, not for all together; that takes cgroups; see sbx doctor"}},
 		{"off", "require = [\"network\"]\n[network]\nmode = \"host\"", []string{"policy.require[0]: network is required and is off here: shared with the host; see sbx doctor"}},
-		{"not set", "require = [\"seccomp\"]", []string{"policy.require[0]: seccomp is required, but the profile sets nothing of the kind; set it, or drop the requirement; sbx explain lists the features"}},
+		{"not set", "require = [\"memory\"]", []string{"policy.require[0]: memory is required, but the profile sets nothing of the kind; set it, or drop the requirement; sbx explain lists the features"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			same(t, "errors", faults(t, input(t, "[policy]\n"+tt.text)), tt.want)

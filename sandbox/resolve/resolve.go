@@ -64,7 +64,7 @@ func Plan(in Input) (*sandbox.Plan, error) {
 	for _, decide := range []func(){
 		r.caller, r.ids, r.namespaces, r.root, r.home, r.workspace, r.mounts,
 		r.order, r.guards, r.own, r.audit, r.stdio, r.environment, r.command, r.workingDir,
-		r.limits, r.security, r.features,
+		r.limits, r.security, r.seccomp, r.features,
 	} {
 		decide()
 	}
@@ -95,6 +95,9 @@ type resolver struct {
 	space  string            // the workspace's real path, "" for none
 	linked map[string]bool   // what is hidden since a link leads to it, and need not be visible
 	pin    map[string]bool   // what is hidden by the place it has, see keep
+	// keysRefused says that the system call filter refuses all that reaches keys.
+	keysRefused bool
+	kept        []kept // what of the workspace's repository stays as it is
 }
 
 // realStateDirs adds to sbx's own directories where links lead them: a linked

@@ -344,6 +344,7 @@ func (r *resolver) workspace() {
 	for i, g := range w.Hide {
 		r.hide(e.Path, g, fmt.Sprintf("workspace.hide[%d]", i))
 	}
+	r.git()
 }
 
 // within says whether p is dir or below it.

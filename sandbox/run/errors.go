@@ -47,6 +47,9 @@ func (e *StepError) Hint() string {
 	if e.IsExec {
 		return execHint(e.Errno, e.Plan)
 	}
+	if e.Step.From == "security.seccomp" {
+		return `the kernel, or a container around sbx, does not take the filter; see sbx doctor, or set security.seccomp = "unconfined" to run without`
+	}
 	switch e.Errno {
 	case unix.ELOOP:
 		return "a symbolic link appeared on the path after it was checked; name the real place"

@@ -22,6 +22,8 @@ import (
 type Status struct {
 	Code     int  // its exit status, 128+n when signal n ended it, 124 on timeout
 	TimedOut bool // the timeout ended it
+	// Killed is the signal that ended it, 0 for none.
+	Killed unix.Signal
 	// InitKilled says that PID 1 itself was killed, by that signal.
 	InitKilled unix.Signal
 	// Audit is what the Plan's audit found, nil if it asks for none.
@@ -405,7 +407,10 @@ func (s *sandboxed) wait() (Status, error) {
 	}
 	var st Status
 	if n == 4 {
-		st.Code = exitCode(unix.WaitStatus(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24))
+		ws := unix.WaitStatus(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24)
+		if st.Code = exitCode(ws); ws.Signaled() {
+			st.Killed = ws.Signal()
+		}
 	} else if init.Signaled() {
 		st.Code, st.InitKilled = 128+int(init.Signal()), init.Signal()
 	} else {

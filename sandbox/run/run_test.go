@@ -58,6 +58,7 @@ func TestStepError(t *testing.T) {
 		{"forbidden path", "", "/x", unix.EPERM, false, 125, "operation not permitted"},
 		{"forbidden", "", "", unix.EPERM, false, 125, "operation not permitted; user namespaces are restricted on this host; see sbx doctor"},
 		{"forbidden map", "user.map", "/x", unix.EACCES, false, 125, "permission denied; user namespaces are restricted on this host; see sbx doctor"},
+		{"no filter", "security.seccomp", "", unix.EINVAL, false, 125, "invalid argument; the kernel, or a container around sbx, does not take the filter; see sbx doctor, or set security.seccomp = \"unconfined\" to run without"},
 		{"missing path that is no command", "", "/x", unix.ENOENT, false, 125, "no such file or directory"},
 		{"command not found", "", "x", unix.ENOENT, true, 127, "no such file or directory; it is not visible inside, or the interpreter it names is not; sbx explain lists what is"},
 		{"command below a file", "", "x", unix.ENOTDIR, true, 127, "not a directory"},

@@ -77,6 +77,9 @@ func TestPlanHolds(t *testing.T) {
 		profile{name: "limits", text: "[limits]\nmemory = \"2G\"\nprocesses = 77\nopen_files = 333\nfile_size = \"1G\"\ncpu_time = \"1h\"\nstack = \"4M\"\nlocked_memory = \"64K\"\ncore = \"1M\"\n"},
 		profile{name: "kept home", text: "[home]\nmode = \"persistent\"\n[mounts.\"~/cache\"]\ntype = \"tmpfs\"\nexec = false\n"},
 		profile{name: "host's home", text: "[home]\nmode = \"host\"\naccess = \"ro\"\n[workspace]\naccess = \"ro\"\n"},
+		profile{name: "no filter", text: "[security]\nseccomp = \"unconfined\"\n"},
+		profile{name: "changed filter", text: "[security]\nseccomp_deny = [\"swapon\"]\nseccomp_allow = [\"bpf\"]\n"},
+		profile{name: "two filters", text: "[security]\nseccomp_deny = [\"setsid\"]\n"},
 		profile{name: "mounts", text: "[mounts.\"/mnt/ro\"]\nsource = \"/usr/bin\"\n[mounts.\"/mnt/rw\"]\nsource = \"WORK\"\naccess = \"rw\"\nexec = false\n" +
 			"[mounts.\"/mnt/t\"]\ntype = \"tmpfs\"\nsize = \"1M\"\nexec = false\n[mounts.\"/mnt/f\"]\ntype = \"file\"\ncontent = \"x\"\n[mounts.\"/mnt/l\"]\ntype = \"symlink\"\nsource = \"f\"\n[mounts.\"WORK/secret\"]\ntype = \"mask\"\n"},
 	)
@@ -439,12 +442,44 @@ func checkProcess(t testing.TB, plan *sandbox.Plan, inside, outside map[string]s
 	if want := slices.Sorted(slices.Values(p.Env)); !slices.Equal(env, want) {
 		t.Errorf("environment: planned %q, it is %q", want, env)
 	}
+	checkFilter(t, plan, inside, outside)
 	if plan.Pseudo.Dev {
 		want := slices.Concat([]string{"fd", "ptmx", "pts", "shm", "stderr", "stdin", "stdout"}, plan.Pseudo.Devices)
 		slices.Sort(want)
 		if got := strings.Fields(inside["dev"]); !slices.Equal(got, want) {
 			t.Errorf("/dev: planned %v, it has %v", want, got)
 		}
+	}
+}
+
+// checkFilter compares the number of system call filters: the plan's, beside
+// those that the host had on us already. Linux 5.9 counts them.
+func checkFilter(t testing.TB, plan *sandbox.Plan, inside, outside map[string]string) {
+	t.Helper()
+	count := func(text string) (mode string, n int) {
+		for line := range strings.Lines(text) {
+			name, value, _ := strings.Cut(line, ":")
+			switch value = strings.TrimSpace(value); name {
+			case "Seccomp":
+				mode = value
+			case "Seccomp_filters":
+				n, _ = strconv.Atoi(value)
+			}
+		}
+		return mode, n
+	}
+	s := &plan.Security.Seccomp
+	_, before := count(outside["status"])
+	mode, n := count(inside["status"])
+	want := before
+	if s.Filtered() {
+		want++
+	}
+	if len(s.First) > 0 {
+		want++
+	}
+	if n != want || (mode == "2") != (want > 0) {
+		t.Errorf("system call filters: planned %d with %d outside, there are %d in mode %s", want-before, before, n, mode)
 	}
 }
 
@@ -483,6 +518,8 @@ func TestFails(t *testing.T) {
 		{"a namespace", func(p *sandbox.Plan) { p.Namespaces.IPC = false }},
 		{"a variable", func(p *sandbox.Plan) { p.Process.Env = p.Process.Env[1:] }},
 		{"a directory", func(p *sandbox.Plan) { p.Process.Dir = "/" }},
+		{"no filter", func(p *sandbox.Plan) { p.Security.Seccomp.Policy = sandbox.Unconfined }},
+		{"two filters", func(p *sandbox.Plan) { p.Security.Seccomp.First = make([]byte, 8) }},
 		{"another device", func(p *sandbox.Plan) { p.Pseudo.Devices = append(slices.Clone(p.Pseudo.Devices), "kmsg") }},
 	} {
 		changed := *plan

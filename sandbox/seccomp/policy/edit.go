@@ -100,6 +100,12 @@ func (p Policy) outcomes(call string) []Action {
 // refuses reports whether p refuses a call whatever its arguments.
 func (p Policy) refuses(call string) bool { return !slices.ContainsFunc(p.outcomes(call), Action.lets) }
 
+// Refuses reports whether p refuses all of some calls whatever their arguments,
+// and runs no program that could make them by other numbers.
+func (p Policy) Refuses(calls ...string) bool {
+	return !p.Foreign.lets() && !p.X32.lets() && !slices.ContainsFunc(calls, func(call string) bool { return !p.refuses(call) })
+}
+
 // conditional reports whether p allows a call with some arguments and refuses
 // it with others.
 func (p Policy) conditional(call string) bool {

@@ -145,13 +145,12 @@ var arches = [...]struct {
 	name  string
 	audit uint32 // AUDIT_ARCH_* of linux/audit.h
 	wide  bool   // 64 bits
-	calls []Call
-	other Arch // the one of 32 bits whose programs the same kernel runs
+	other Arch   // the one of 32 bits whose programs the same kernel runs
 }{
-	AMD64: {"amd64", unix.AUDIT_ARCH_X86_64, true, amd64Calls[:], I386},
-	ARM64: {"arm64", unix.AUDIT_ARCH_AARCH64, true, arm64Calls[:], ARM},
-	I386:  {"386", unix.AUDIT_ARCH_I386, false, i386Calls[:], 0},
-	ARM:   {"arm", unix.AUDIT_ARCH_ARM, false, armCalls[:], 0},
+	AMD64: {"amd64", unix.AUDIT_ARCH_X86_64, true, I386},
+	ARM64: {"arm64", unix.AUDIT_ARCH_AARCH64, true, ARM},
+	I386:  {"386", unix.AUDIT_ARCH_I386, false, 0},
+	ARM:   {"arm", unix.AUDIT_ARCH_ARM, false, 0},
 }
 
 func (a Arch) known() bool { return a > 0 && int(a) < len(arches) }
@@ -178,7 +177,19 @@ func ArchOf(goarch string) (Arch, error) {
 func (a Arch) Audit() uint32 { return arches[a].audit }
 
 // Calls is a's table, in the order of the numbers. It is not to be changed.
-func (a Arch) Calls() []Call { return arches[a].calls }
+func (a Arch) Calls() []Call {
+	switch a { // a table of these slices would be filled in at every start
+	case AMD64:
+		return amd64Calls[:]
+	case ARM64:
+		return arm64Calls[:]
+	case I386:
+		return i386Calls[:]
+	case ARM:
+		return armCalls[:]
+	}
+	return nil
+}
 
 // Call is a system call's name and number.
 type Call struct {
@@ -195,16 +206,52 @@ func (a Arch) Number(name string) (uint32, bool) {
 	return a.Calls()[i].Nr, true
 }
 
-// names are those of all architectures.
-var names = sync.OnceValue(func() map[string]bool {
-	all := make(map[string]bool, 512)
-	for i := range arches {
-		for _, c := range arches[i].calls {
-			all[c.Name] = true
+// names are those of all architectures. They are collected when the first is
+// asked for: most runs have a filter that is compiled already.
+func names() map[string]bool {
+	collect.Do(func() {
+		allNames = make(map[string]bool, 512)
+		for i := range arches {
+			for _, c := range Arch(i).Calls() {
+				allNames[c.Name] = true
+			}
+		}
+	})
+	return allNames
+}
+
+var (
+	collect  sync.Once
+	allNames map[string]bool
+)
+
+// WithOther returns p for programs of the 32-bit architecture as well that the
+// same kernel runs.
+func (p Policy) WithOther() Policy {
+	p = p.clone()
+	for _, a := range p.Arches {
+		if other := arches[a].other; other != 0 && !slices.Contains(p.Arches, other) {
+			p.Arches = append(p.Arches, other)
 		}
 	}
-	return all
-})
+	return p
+}
+
+// Counts are how many of the calls of an architecture p allows whatever their
+// arguments, judges by them, and refuses.
+func (p Policy) Counts(a Arch) (allowed, judged, refused int) {
+	for _, c := range a.Calls() {
+		switch {
+		case p.refuses(c.Name):
+			refused++
+		case p.conditional(c.Name):
+			judged++
+		default:
+			allowed++
+		}
+	}
+	return allowed, judged, refused
+}
 
 // AllowsAll reports whether p refuses nothing at all, so that no filter is needed.
 func (p Policy) AllowsAll() bool {

@@ -39,6 +39,7 @@ func probes() map[string]func(args []string) {
 		"opens":       func(a []string) { say(open(a[0], unix.O_RDONLY)) },
 		"names":       names,
 		"put":         put,
+		"rename":      func(a []string) { say(unix.Rename(a[0], a[1])) }, // mv copies and removes where it can't
 		"fds":         openFiles,
 		"readat":      readAt,
 		"cwd":         cwd,
@@ -70,6 +71,10 @@ func probes() map[string]func(args []string) {
 		"tty":         tty,
 		"ttys":        ttys,
 		"type":        typeInto,
+		"typehigh":    typeHigh,
+		"syscalls":    syscalls,
+		"setids":      setids,
+		"compat":      compat,
 		"exchange":    exchange,
 		"fstype":      fsType,
 		"facts":       facts,

@@ -1,0 +1,367 @@
+package resolve
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox"
+)
+
+// gitRules are the names in a repository's directory by which git runs
+// something or finds its settings elsewhere: settings and hooks (git-config(1),
+// githooks(5)), where these lie otherwise, submodules' and worktrees' own
+// repositories, what names filters, and where more objects are
+// (gitrepository-layout(5)). Where open is set, one that is not there yet has an
+// effect as soon as it is made, and nothing keeps it from being made.
+var gitRules = []gitRule{
+	{"config", true}, {"config.worktree", true}, {"commondir", true}, {"gitdir", false}, {"hooks", true}, {"info/attributes", false},
+	{"modules", false}, {"worktrees", false}, {"objects/info/alternates", true}, {"objects/info/http-alternates", false},
+}
+
+// worktreeRules are those of a linked worktree's own part.
+var worktreeRules = []gitRule{{"config.worktree", true}, {"commondir", false}, {"gitdir", false}, {"modules", false}}
+
+type gitRule struct {
+	name string
+	open bool
+}
+
+// gitFileSize bounds what is read of files that only hold a path, and
+// gitConfigSize a repository's settings.
+const gitFileSize, gitConfigSize = unix.PathMax + 64, 1 << 20
+
+// kept is a path of the repository that stays as it is: under its name, and
+// with its content if it is read-only.
+type kept struct {
+	path     string
+	readOnly bool
+}
+
+// git decides what of the workspace's repository can be seen and changed. What
+// is to be kept is noted for guards, after the tree is known.
+func (r *resolver) git() {
+	w := &r.prof.Workspace
+	at := path.Join(r.space, ".git")
+	if w.Git == "hide" {
+		r.hide(r.space, ".git", "workspace.git")
+		return
+	}
+	e, err := r.facts.Files.Lstat(at)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		r.noRepository(at)
+		return
+	case err != nil:
+		r.fail(&Error{Key: "workspace.git", Msg: "looking for the workspace's repository", Hint: `make the directory searchable`, Err: err})
+		return
+	}
+	guarded := w.Access == "rw" && w.Git != "rw"
+	switch {
+	case e.Type() == unix.S_IFLNK && guarded:
+		r.fail(&Error{Key: "workspace.git", Msg: at + " is a symbolic link, which the command could replace", Hint: `move the repository to its place, or set workspace.git = "rw"`})
+	case e.IsDir && guarded && w.Git == "guard":
+		r.keepRules(at, gitRules)
+	case guarded:
+		r.kept = append(r.kept, kept{at, true})
+	}
+	if e.Type() == unix.S_IFREG {
+		r.gitFile(at)
+	}
+}
+
+// noRepository says what it means that there is none: one that is made inside
+// is the command's, and one further up is not the workspace's.
+func (r *resolver) noRepository(at string) {
+	if r.prof.Workspace.Access == "rw" && r.prof.Workspace.Git != "rw" {
+		r.note("info", "workspace", "workspace.git", "%s is not there and can't be kept from being made; the host's git runs what a new one says", at)
+	}
+	for dir := path.Dir(r.space); dir != "/" && dir != r.facts.Home && dir != path.Dir(dir); dir = path.Dir(dir) {
+		if _, err := r.facts.Files.Lstat(path.Join(dir, ".git")); err == nil {
+			r.note("info", "workspace", "workspace.git", "the repository of %s lies above the workspace and is not shown; name that directory as the workspace to have it", dir)
+			return
+		}
+	}
+}
+
+// keepRules keeps a repository's directory in its place and what rules git in
+// it as it is.
+func (r *resolver) keepRules(dir string, rules []gitRule) {
+	r.kept = append(r.kept, kept{dir, false})
+	var open []string
+	for _, rule := range rules {
+		p := path.Join(dir, rule.name)
+		e, err := r.facts.Files.Lstat(p)
+		switch {
+		case err != nil && rule.open:
+			open = append(open, rule.name)
+		case err != nil:
+		case e.Type() == unix.S_IFLNK:
+			r.fail(&Error{Key: "workspace.git", Msg: p + " is a symbolic link, which the command could replace", Hint: `put the file itself there, or set workspace.git = "ro"`})
+		default:
+			if !e.IsDir && e.Links > 1 {
+				r.note("warning", "workspace", "workspace.git", "%s is read-only, but the file has %d names: it can be written by another of them that is granted", p, e.Links)
+			}
+			r.kept = append(r.kept, kept{p, true})
+		}
+	}
+	if len(open) > 0 {
+		r.note("info", "workspace", "workspace.git", "in %s are not there and can't be kept from being made: %s", dir, strings.Join(open, ", "))
+	}
+}
+
+// repository is what a .git file names.
+type repository struct {
+	dir    string // the workspace's own part
+	common string // of a linked worktree, the part it shares; else ""
+}
+
+// gitFile shows the repository that a .git file names, if it lies elsewhere and
+// says itself that the workspace is its own. Anybody may have written the file:
+// it came with the project, or an earlier command left it.
+func (r *resolver) gitFile(file string) {
+	repo, err := r.named(file)
+	if err != nil {
+		r.note("warning", "workspace", "workspace.git", "%s names a repository that is not shown, so git does not work inside: %v", file, err)
+		return
+	}
+	git := r.prof.Workspace.Git
+	if r.prof.Workspace.Access != "rw" {
+		git = "ro"
+	}
+	if within(repo.dir, r.space) { // visible with the workspace
+		switch git {
+		case "ro":
+			r.kept = append(r.kept, kept{repo.dir, true})
+		case "guard":
+			r.keepRules(repo.dir, gitRules)
+		}
+		return
+	}
+	top := repo.dir
+	if repo.common != "" {
+		top = repo.common
+	}
+	r.add(sandbox.Mount{Kind: sandbox.Bind, Target: top, Source: top, IsDir: true, ReadOnly: git == "ro", From: "workspace.git", Why: "the workspace's repository"})
+	if git != "guard" {
+		return
+	}
+	if repo.common == "" {
+		r.keepRules(top, gitRules)
+		return
+	}
+	// Deleting a branch takes a lock beside packed-refs, so the directory itself
+	// has to be writable and not only objects and refs.
+	r.keepRules(top, slices.DeleteFunc(slices.Clone(gitRules), func(g gitRule) bool { return g.name == "worktrees" }))
+	others, err := r.facts.Files.Names(path.Dir(repo.dir))
+	if err != nil {
+		r.fail(&Error{Key: "workspace.git", Msg: "looking for the other worktrees", Hint: `make the directory readable, or set workspace.git = "ro"`, Err: err})
+	}
+	for _, name := range others {
+		if p := path.Join(path.Dir(repo.dir), name); p != repo.dir {
+			r.kept = append(r.kept, kept{p, true})
+		}
+	}
+	r.keepRules(repo.dir, worktreeRules)
+}
+
+// named finds the repository that a .git file names (gitrepository-layout(5)),
+// and wants to see that it is one of the caller's and names the workspace back.
+func (r *resolver) named(file string) (repo repository, err error) {
+	text, err := r.line(file)
+	if err != nil {
+		return repo, err
+	}
+	text, ok := strings.CutPrefix(text, "gitdir: ")
+	if !ok || text == "" {
+		return repo, errors.New(`it is no line "gitdir: PATH"`)
+	}
+	dir := absolute(text, r.space)
+	if err := r.callers(dir); err != nil {
+		return repo, err
+	}
+	repo.dir = dir
+	common, err := r.line(path.Join(dir, "commondir"))
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return repo, r.ownRepository(dir)
+	case err != nil:
+		return repo, err
+	}
+	repo.common = absolute(common, dir)
+	if repo.common != path.Dir(path.Dir(dir)) || path.Base(path.Dir(dir)) != "worktrees" {
+		return repo, fmt.Errorf("%s is not one of the worktrees of %s", dir, repo.common)
+	}
+	if err := r.callers(repo.common); err != nil {
+		return repo, err
+	}
+	if err := r.looksLike(repo.common, dir); err != nil {
+		return repo, err
+	}
+	back, err := r.line(path.Join(dir, "gitdir"))
+	if err != nil {
+		return repo, err
+	}
+	if back = absolute(back, dir); back != file {
+		return repo, fmt.Errorf("%s is the worktree of %s (git worktree repair mends it after a move)", dir, back)
+	}
+	return repo, nil
+}
+
+// ownRepository judges a whole repository, such as a submodule's: it names the
+// workspace as its work tree.
+func (r *resolver) ownRepository(dir string) error {
+	if err := r.looksLike(dir, dir); err != nil {
+		return err
+	}
+	config := path.Join(dir, "config")
+	text, err := r.facts.Files.Text(config, gitConfigSize)
+	if err != nil {
+		return err
+	}
+	tree, ok := workTree(text)
+	if !ok {
+		return fmt.Errorf("%s names no work tree", config)
+	}
+	if tree = absolute(tree, dir); tree != r.space {
+		return fmt.Errorf("%s is the repository of %s", dir, tree)
+	}
+	return nil
+}
+
+// callers says why dir is not a directory to be shown because a file names it.
+func (r *resolver) callers(dir string) error {
+	e, err := r.facts.Files.Resolve(dir, "")
+	switch {
+	case err != nil:
+		return err
+	case e.Path != dir:
+		return fmt.Errorf("%s leads to %s by a symbolic link", dir, e.Path)
+	case !e.IsDir:
+		return fmt.Errorf("%s is not a directory", dir)
+	case within(r.space, dir):
+		return fmt.Errorf("%s holds the workspace", dir)
+	case within(r.facts.Home, dir):
+		return fmt.Errorf("%s holds your whole home directory", dir)
+	case e.UID != r.facts.UID:
+		return fmt.Errorf("%s belongs to another user", dir)
+	}
+	for _, d := range r.StateDirs {
+		if within(dir, d) || within(d, dir) {
+			return fmt.Errorf("%s is sbx's own", dir)
+		}
+	}
+	return nil
+}
+
+// looksLike says why common, with the HEAD of dir, is no repository.
+func (r *resolver) looksLike(common, dir string) error {
+	for _, part := range []struct {
+		path string
+		typ  uint32
+	}{{path.Join(dir, "HEAD"), unix.S_IFREG}, {path.Join(common, "HEAD"), unix.S_IFREG}, {path.Join(common, "objects"), unix.S_IFDIR}, {path.Join(common, "refs"), unix.S_IFDIR}} {
+		e, err := r.facts.Files.Lstat(part.path)
+		if err != nil || e.Type() != part.typ {
+			return fmt.Errorf("%s is no repository: it has no %s", common, path.Base(part.path))
+		}
+	}
+	return nil
+}
+
+// line reads a file of one line, as git writes paths.
+func (r *resolver) line(file string) (string, error) {
+	text, err := r.facts.Files.Text(file, gitFileSize)
+	if err != nil {
+		return "", err
+	}
+	text = strings.TrimRight(text, "\r\n")
+	if text == "" || strings.ContainsAny(text, "\x00\r\n") {
+		return "", fmt.Errorf("%s is not one line", file)
+	}
+	return text, nil
+}
+
+// absolute is p, taken from dir if it is relative. Where no link is on the way,
+// which callers looks for, the kernel comes to the same.
+func absolute(p, dir string) string {
+	if !path.IsAbs(p) {
+		p = path.Join(dir, p)
+	}
+	return path.Clean(p)
+}
+
+// workTree finds core.worktree in a repository's settings (git-config(1),
+// "Syntax"). Of all there is to that syntax it knows what git itself writes;
+// with anything else on the way, such as a setting that is continued on the next
+// line, it finds nothing. The last one counts.
+func workTree(config string) (tree string, ok bool) {
+	core := false
+	for line := range strings.Lines(config) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' || line[0] == ';' {
+			continue
+		}
+		if strings.HasSuffix(line, "\\") {
+			return "", false
+		}
+		if line[0] == '[' {
+			core = strings.EqualFold(line, "[core]")
+			continue
+		}
+		key, value, _ := strings.Cut(line, "=")
+		if !core || !strings.EqualFold(strings.TrimSpace(key), "worktree") {
+			continue
+		}
+		value = strings.TrimSpace(value)
+		if strings.ContainsAny(value, "\"\\#;\x00") {
+			if value, ok = unquote(value); !ok {
+				return "", false
+			}
+		}
+		tree, ok = value, value != ""
+	}
+	return tree, ok
+}
+
+// unquote reads a value that is quoted as a whole, as git writes one that holds
+// a # or a ; or begins or ends with a space.
+func unquote(value string) (string, bool) {
+	if len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
+		return "", false
+	}
+	value = value[1 : len(value)-1]
+	return value, !strings.ContainsAny(value, "\"\\\x00")
+}
+
+// keepRepository guards what git noted, wherever a writable bind shows it.
+func (r *resolver) keepRepository(guards map[string]int) {
+	for _, k := range r.kept {
+		e, err := r.facts.Files.Lstat(k.path)
+		if err != nil {
+			r.fail(&Error{Key: "workspace.git", Msg: "guarding " + k.path, Hint: "try again", Err: err})
+			continue
+		}
+		for _, cover := range r.plan.Mounts {
+			if cover.Kind != sandbox.Bind || cover.ReadOnly || !cover.IsDir || !within(k.path, cover.Source) || k.path == cover.Source {
+				continue
+			}
+			inside := path.Join(cover.Target, k.path[len(cover.Source):])
+			at := r.covering(inside, len(r.plan.Mounts))
+			if at == nil || at.ReadOnly || at.Kind != sandbox.Bind && at.Kind != sandbox.Guard || hostPath(*at, inside) != k.path {
+				continue // out of reach there, or read-only already
+			}
+			for _, dir := range between(cover.Target, inside) {
+				r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(cover, dir), IsDir: true, Why: "so that it can't be renamed away"}, guards)
+			}
+			why := "commits reach it, settings and hooks stay as they are"
+			if k.readOnly {
+				why = "what git takes orders from"
+			}
+			r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: inside, Source: k.path, IsDir: e.IsDir, ReadOnly: k.readOnly, From: "workspace.git", Why: why}, guards)
+		}
+	}
+}
