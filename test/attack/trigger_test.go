@@ -48,8 +48,8 @@ const evil = `printf '[core]\nrepositoryformatversion = 0\nbare = false\nworktre
 
 // repository is a row in which something in the project becomes a repository
 // that runs a command when git looks at the directory dir. before is what a
-// hostile project brought along.
-func repository(what, before, script, dir string, want ...string) row {
+// hostile project brought along; profile is beyond builtin:build.
+func repository(what, profile, before, script, dir string, want ...string) row {
 	return row{
 		id: "R03-new-repository", what: what, needs: []sbxtest.Feature{sbxtest.Tool("git")},
 		do: func(t *testing.T, w *world.World) {
@@ -59,7 +59,7 @@ func repository(what, before, script, dir string, want ...string) row {
 				}
 			}
 			prepare(w)
-			paths, code := audited(t, w, "", expander(w).Replace(script))
+			paths, code := audited(t, w, profile, expander(w).Replace(script))
 			if code != 3 {
 				t.Errorf("sbx ended with %d, want 3", code)
 			}
@@ -94,15 +94,15 @@ func triggerRows() []row {
 		return "mkdir -p " + at + "/objects " + at + "/refs; echo ref: refs/heads/m >" + at + "/HEAD; " + evil + worktree + " >" + at + "/config\n"
 	}
 	return []row{
-		repository("a new one", "mkdir sub", gitDir("sub/.git", ".."), "sub", "sub/.git", "sub/.git/config"),
-		repository("a file that points to one", "mkdir sub; "+gitDir("evil", "../sub"), "echo gitdir: ../evil >sub/.git", "sub", "sub/.git"),
-		repository("what looks like a bare one", "mkdir docs", gitDir("docs", ".."), "docs", "docs", "docs/config"),
-		repository("the last file that one lacks", gitDir("docs", "..")+"rm docs/HEAD", "echo ref: refs/heads/m >docs/HEAD", "docs", "docs"),
-		repository("one in a place that is moved", "mkdir -p a/sub; "+gitDir("a/sub/.git", ".."), "mv a docs", "docs/sub", "docs"),
-		repository("one in a place that is moved, with its times made good", "mkdir -p a/x/sub; "+gitDir("a/x/sub/.git", ".."),
+		repository("a new one", "", "mkdir sub", gitDir("sub/.git", ".."), "sub", "sub/.git", "sub/.git/config"),
+		repository("a file that points to one", "", "mkdir sub; "+gitDir("evil", "../sub"), "echo gitdir: ../evil >sub/.git", "sub", "sub/.git"),
+		repository("what looks like a bare one", "", "mkdir docs", gitDir("docs", ".."), "docs", "docs", "docs/config"),
+		repository("the last file that one lacks", "", gitDir("docs", "..")+"rm docs/HEAD", "echo ref: refs/heads/m >docs/HEAD", "docs", "docs"),
+		repository("one in a place that is moved", "", "mkdir -p a/sub; "+gitDir("a/sub/.git", ".."), "mv a docs", "docs/sub", "docs"),
+		repository("one in a place that is moved, with its times made good", "", "mkdir -p a/x/sub; "+gitDir("a/x/sub/.git", ".."),
 			"mv a/x a/docs; touch a/docs/y; rm a/docs/y; touch -t 202001010000 a/docs", "a/docs/sub", "a/docs"),
-		repository("the settings of one that is there", "git init -q .", "git config core.fsmonitor 'touch HOMEDIR/PWN; false'", ".", ".git/config"),
-		repository("the settings of one that is there, by another name of the file", "git init -q .; ln .git/config alias",
+		repository("the settings of one that is there", "[workspace]\ngit = \"rw\"\n", "git init -q .", "git config core.fsmonitor 'touch HOMEDIR/PWN; false'", ".", ".git/config"),
+		repository("the settings of one that is there, by another name of the file", "", "git init -q .; ln .git/config alias",
 			"printf '[core]\\nfsmonitor = \"touch HOMEDIR/PWN; false\"\\n' >>alias", ".", ".git/config"),
 		{id: "R04-later-on-the-host", what: "each name of the list, new", do: eachName},
 		{id: "R04-later-on-the-host", what: "each name that is protected, there already", do: eachProtected},
