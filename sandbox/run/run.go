@@ -275,9 +275,16 @@ func (s *sandboxed) assist() error {
 	if ids := &s.plan.IDs; ids.Mode == "range" {
 		helped = userns.Write(context.Background(), ids.NewUIDMap, ids.NewGIDMap, s.pid, ids.OuterUIDs, ids.OuterGIDs)
 		if helped == nil {
-			_, helped = unix.Write(s.ends.sync, []byte{1})
+			if _, helped = unix.Write(s.ends.sync, []byte{1}); helped != nil {
+				helped = fmt.Errorf("telling the sandbox that its ids are mapped: %w", helped)
+			}
 		}
 		if helped != nil {
+			if readable([]int{s.ends.report}) { // it failed before, and says why
+				if failed := s.readReport(); failed != nil {
+					return failed
+				}
+			}
 			return fmt.Errorf("%w; see sbx doctor, or set user.map = \"single\"", helped)
 		}
 	}
