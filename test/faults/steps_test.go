@@ -418,3 +418,44 @@ func (b *broken) after(t *testing.T, name string, rep *inject.Report) {
 		t.Errorf("%s: the runtime directory holds %v", name, names)
 	}
 }
+
+// TestStepKilled kills every process of every kind of sandbox at each of its
+// calls, before the command is executed and after.
+func TestStepKilled(t *testing.T) {
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			b := breakable(t, k)
+			list := b.moments(t)
+			want := some(len(list), 16)
+			codes := map[string]int{}
+			for i, m := range list {
+				if !want(i) {
+					continue
+				}
+				rep, said := b.run(t, &inject.Fault{Kind: inject.Kill, Who: m.who, N: m.n, Nr: inject.Any})
+				b.tries++
+				name := fmt.Sprintf("process %s is killed at call %d", m.who, m.n)
+				if m.op >= 0 {
+					step, _ := b.prog.Step(m.op)
+					name += ": " + step.Doc()
+				}
+				ran := b.read(t)
+				b.after(t, name, rep)
+				b.whollyOrNot(t, name, ran, "")
+				if !rep.Fired {
+					if m.op >= 0 {
+						t.Errorf("%s: the moment did not come", name)
+					}
+					continue
+				}
+				codes[fmt.Sprint(m.who, " ", rep.Code())]++
+				// The command's own process may be anybody's to kill, and needs no words.
+				quiet := said == b.said && !b.whole.Executed[m.who]
+				if rep.Code() != 125 && rep.Code() != 137 || quiet || ran != nil && !m.late {
+					t.Errorf("%s: status %d, the command ran: %v; %q", name, rep.Code(), ran != nil, said)
+				}
+			}
+			t.Logf("%d kills; who was killed, and sbx's status: %v", b.tries, codes)
+		})
+	}
+}
