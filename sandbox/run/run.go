@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -378,9 +377,7 @@ func (s *sandboxed) reap() unix.WaitStatus {
 }
 
 func (s *sandboxed) wait() (Status, error) {
-	if t := s.plan.Process.Timeout; t > 0 {
-		s.due = time.Now().Add(t)
-	}
+	s.begin()
 	if err := s.until(s.ends.status); err != nil {
 		s.kill()
 		return Status{}, err

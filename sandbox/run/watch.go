@@ -153,6 +153,14 @@ func (w *watch) patience() int {
 	return int(min(max(time.Until(by), 0)/time.Millisecond, math.MaxInt32-1)) + 1
 }
 
+// begin sets when the timeout passes, from now on. Like every time here it is
+// one of the monotonic clock, which nobody sets.
+func (w *watch) begin() {
+	if t := w.s.plan.Process.Timeout; t > 0 {
+		w.due = time.Now().Add(t)
+	}
+}
+
 // clock asks the command to end when its time is over, and kills all when it
 // does not.
 func (w *watch) clock() {
