@@ -329,7 +329,10 @@ func (t *tracer) call(id int, th *thread) error {
 		switch nr := int(int32(i.data[0])); {
 		case nr == unix.SYS_UNSHARE:
 			th.sandbox = true
-		case nr == unix.SYS_EXECVE && th.mayHelp():
+		case nr == unix.SYS_EXECVE && th.mayHelp() && !t.breaks(th):
+			if t.fault == nil {
+				_ = t.enters(id, th, i)
+			}
 			t.remove(id)
 			return unix.PtraceDetach(id)
 		}
@@ -343,6 +346,11 @@ func (t *tracer) call(id int, th *thread) error {
 	}
 	t.resume(id, 0)
 	return nil
+}
+
+// breaks says that the fault's moment in the thread's process is yet to come.
+func (t *tracer) breaks(th *thread) bool {
+	return t.fault != nil && !t.report.Fired && t.fault.Who == th.name
 }
 
 func (t *tracer) enters(id int, th *thread, i syscallInfo) error {
