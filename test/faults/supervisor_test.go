@@ -120,7 +120,7 @@ func TestSupervisorFails(t *testing.T) {
 					}
 				}
 			}
-			want := some(len(list), 24)
+			want := some(t, len(list), 24)
 			ends := map[string]int{}
 			for i, f := range list {
 				if !want(i) {
@@ -167,7 +167,7 @@ func TestRuntimeFails(t *testing.T) {
 				n++
 			}
 		}
-		want := some(n, 6)
+		want := some(t, n, 6)
 		for i := range n {
 			if !want(i) {
 				continue
@@ -202,7 +202,7 @@ func endSupervisor(t *testing.T, kind inject.Kind, few int) {
 		t.Run(k.name, func(t *testing.T) {
 			b := breakable(t, k)
 			n := len(b.whole.Calls["0"])
-			want := some(n, few)
+			want := some(t, n, few)
 			ends := map[string]int{}
 			for i := range n {
 				if !want(i) {
@@ -239,7 +239,7 @@ func TestFewDescriptors(t *testing.T) {
 		t.Run(k.name, func(t *testing.T) {
 			b := breakable(t, k)
 			ends := map[int]int{}
-			want := some(62, 8)
+			want := some(t, 62, 8)
 			for n := 3; n <= 64; n++ {
 				if !want(n - 3) {
 					continue

@@ -58,7 +58,7 @@ func state(args []string) {
 	cwd, _ := os.Getwd()
 	nice, _ := unix.Getpriority(unix.PRIO_PROCESS, 0)
 	adj, _ := os.ReadFile("/proc/self/oom_score_adj")
-	fmt.Fprintf(&b, "host %s, directory %s, priority %d, oom %s\n", name, cwd, nice, bytes.TrimSpace(adj))
+	fmt.Fprintf(&b, "host %s, directory %s, oom %s\npriority %d\n", name, cwd, bytes.TrimSpace(adj), nice)
 	for _, kv := range os.Environ() {
 		fmt.Fprintf(&b, "variable %s\n", kv)
 	}
