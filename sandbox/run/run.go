@@ -292,19 +292,22 @@ func (s *sandboxed) assist() error {
 		if err := s.until(s.ends.terminal); err != nil {
 			return err
 		}
-		if term = receiveTerminal(s.ends.terminal, s.plan.Process.Terminal); term != nil {
+		var err error
+		if term, err = receiveTerminal(s.ends.terminal, s.plan.Process.Terminal); err != nil {
+			return err
+		}
+		if term != nil {
 			term.adopt()
-			// The command is to find it so; a failure here is in the child's report.
-			_, _ = unix.Write(s.ends.terminal, []byte{1})
+			// The command is to find it so. A child that is gone has reported why.
+			if _, err := unix.Write(s.ends.terminal, []byte{1}); err != nil && !errors.Is(err, unix.EPIPE) {
+				return fmt.Errorf("telling the sandbox that its terminal is ready: %w", err)
+			}
 		}
 	}
 	if err := s.readReport(); err != nil {
 		return err
 	}
-	if s.plan.Process.Terminal != [3]bool{} {
-		if term == nil {
-			return errors.New("BUG: the sandbox started without handing out its terminal")
-		}
+	if term != nil { // else PID 1 was killed before it had one, as its status will say
 		s.term = term
 		if err := term.open(); err != nil {
 			return err
@@ -361,7 +364,9 @@ func readFull(fd int, b []byte) (n int, err error) {
 // kill ends everything in the sandbox and waits for it. PID 1's death is the
 // death of all in its PID namespace (pid_namespaces(7)).
 func (s *sandboxed) kill() {
-	_ = unix.PidfdSendSignal(s.fd, unix.SIGKILL, nil, 0)
+	if unix.PidfdSendSignal(s.fd, unix.SIGKILL, nil, 0) != nil {
+		_ = unix.Kill(s.pid, unix.SIGKILL) // nobody has waited for it, so that the number is its own
+	}
 	s.reap()
 }
 
