@@ -364,10 +364,16 @@ func readFull(fd int, b []byte) (n int, err error) {
 // kill ends everything in the sandbox and waits for it. PID 1's death is the
 // death of all in its PID namespace (pid_namespaces(7)).
 func (s *sandboxed) kill() {
-	if unix.PidfdSendSignal(s.fd, unix.SIGKILL, nil, 0) != nil {
-		_ = unix.Kill(s.pid, unix.SIGKILL) // nobody has waited for it, so that the number is its own
-	}
+	slay(s.pid, s.fd)
 	s.reap()
+}
+
+// slay kills a child that nobody has waited for, so that its number is its own
+// where the descriptor is refused.
+func slay(pid, pidfd int) {
+	if unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0) != nil {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
 }
 
 // reap waits until PID 1, and with it every process of the sandbox, is gone.
