@@ -56,7 +56,7 @@ var rows = []struct {
 	{"two sandboxes of one name, two versions", life, nil, ""},
 	{"files of subordinate ids that their owner can't delete", overlays, nil, ""},
 	{"a workspace on a file system without what overlays need", overlays, nil, ""},
-	{"processes that the command leaves behind", implemented, []string{"TestOneAfterAnother", "TestStatus"}, "naming them, and letting them live, " + life},
+	{"processes that the command leaves behind", implemented, []string{"TestOneAfterAnother", "TestDaemons"}, "naming them, and letting them live, " + life},
 	{"placeholders left in the project or the home", implemented, []string{"TestNothingPutDown"}, ""},
 }
 
