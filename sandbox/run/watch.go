@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -185,7 +186,11 @@ func (w *watch) take() error {
 	if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
 		return fmt.Errorf("reading caught signals: %w", err)
 	}
-	for _, s := range b[:max(n, 0)] {
+	come := b[:max(n, 0)]
+	for i, s := range come {
+		if unix.Signal(s) == unix.SIGTSTP && bytes.IndexByte(come[i:], byte(unix.SIGCONT)) >= 0 {
+			continue // SIGCONT takes a stop back (signal(7)); stopped now, nobody would continue it
+		}
 		if err := w.one(unix.Signal(s)); err != nil {
 			return err
 		}
