@@ -314,9 +314,21 @@ func TestTerminalStorm(t *testing.T) {
 			time.Sleep(rand.N(5 * time.Millisecond))
 		}
 		last := []unix.Signal{unix.SIGKILL, unix.SIGTERM, unix.SIGHUP}[i%3]
-		_ = s.cmd.Process.Signal(unix.SIGCONT)
 		_ = s.cmd.Process.Signal(last)
+		// A shell's user continues what is stopped until it has ended.
+		over := make(chan struct{})
+		go func() {
+			for {
+				_ = s.cmd.Process.Signal(unix.SIGCONT)
+				select {
+				case <-over:
+					return
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+		}()
 		codes[s.ends(t)]++
+		close(over)
 		if left := world.Gone(t); len(left) > 0 {
 			t.Fatalf("run %d: there are %v", i, left)
 		}
