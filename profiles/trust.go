@@ -242,15 +242,16 @@ func (s TrustStore) Trust(p *Profile) error {
 	if err := s.check(); err != nil {
 		return err
 	}
-	if _, err := s.Untrust(entry.Path); err != nil {
-		return err
-	}
 	entry.Time = time.Now().UTC().Truncate(time.Second)
 	text, err := json.Marshal(entry)
 	if err != nil {
 		return err
 	}
-	return s.write(entry.Hash, append(text, '\n'))
+	if err := s.write(entry.Hash, append(text, '\n')); err != nil {
+		return err
+	}
+	_, err = s.remove(entry.Path, entry.Hash)
+	return err
 }
 
 // write makes a file of the store appear as a whole.
@@ -260,7 +261,9 @@ func (s TrustStore) write(name string, text []byte) error {
 	if err != nil {
 		return fmt.Errorf("writing the trust store: %w", err)
 	}
-	_, err = f.Write(text)
+	if _, err = f.Write(text); err == nil {
+		err = f.Sync() // before the name, or a loss of power could leave it with nothing behind it
+	}
 	if closing := f.Close(); err == nil {
 		err = closing
 	}
@@ -276,14 +279,17 @@ func (s TrustStore) write(name string, text []byte) error {
 
 // Untrust takes the user's agreement to the profile at path away and returns
 // how many entries there were.
-func (s TrustStore) Untrust(path string) (int, error) {
+func (s TrustStore) Untrust(path string) (int, error) { return s.remove(path, "") }
+
+// remove is Untrust but for the entry of one hash.
+func (s TrustStore) remove(path, but string) (int, error) {
 	entries, err := s.List()
 	if err != nil {
 		return 0, err
 	}
 	gone := 0
 	for _, entry := range entries {
-		if entry.Path != filepath.Clean(path) {
+		if entry.Path != filepath.Clean(path) || entry.Hash == but {
 			continue
 		}
 		if err := os.Remove(filepath.Join(s.dir, entry.Hash)); err != nil {

@@ -22,9 +22,12 @@ const (
 )
 
 // LastCapability is the highest number asked of the kernel when emptying the
-// bounding set. Numbers the kernel does not know are passed over; it knows 41
-// of them since Linux 5.9 (CAP_CHECKPOINT_RESTORE is 40).
+// bounding set. Numbers the kernel does not know are passed over.
 const LastCapability Capability = 63
+
+// KnownCapability is the highest number that every kernel sbx runs on knows:
+// CAP_CHECKPOINT_RESTORE, since Linux 5.9.
+const KnownCapability Capability = 40
 
 // FakeRoot is the set that a command with uid 0 inside keeps.
 func FakeRoot() []Capability {

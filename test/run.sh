@@ -7,6 +7,8 @@
 #                     has no subordinate ids. As anyone else: runs everything here.
 #   run.sh --suite    everything, as events of go test -json
 #   run.sh --kernel   only the packages that test the kernel, as events
+#   run.sh faults     the fault suite alone, as the suite is run, with every fault
+#   run.sh --faults   the same, as events
 #
 # SBX_MUST_WORK=1 makes a skip that test/allowed-skips.txt does not list a failure.
 set -euo pipefail
@@ -34,7 +36,7 @@ kernel_packages() {
 # gotest writes events. That a test fails is one of them; -count=1 because a
 # cached result knows nothing of the host.
 # Whoever started this may ignore signals (nohup), which their tests must not inherit.
-gotest() { env --default-signal=HUP,INT,QUIT,TERM,PIPE,TSTP,USR1,USR2 go test -json -count=1 -timeout 8m "$@" || true; }
+gotest() { env --default-signal=HUP,INT,QUIT,TERM,PIPE,TSTP,USR1,USR2 go test -json -count=1 -timeout "${TIMEOUT:-8m}" "$@" || true; }
 
 build() {
 	step build make -s build
@@ -61,6 +63,14 @@ kernel() {
 	local packages
 	mapfile -t packages < <(kernel_packages)
 	gotest -p 1 "${packages[@]}"
+}
+
+faults() {
+	cd "$root"
+	build
+	export SBX_FAULT_RUNS=${SBX_FAULT_RUNS:-200}
+	TIMEOUT=3h gotest -v ./test/faults
+	gotest -v -run '^TestMonotonic$' ./sandbox/run
 }
 
 # complete runs a command that writes events; that it could not is one too.
@@ -115,6 +125,7 @@ as() (
 	go_path=$(dirname "$(command -v go)")
 	proxy=$(go env GOPROXY) toolchain=$(go env GOTOOLCHAIN) sumdb=$(go env GOSUMDB)
 	term=${TERM:-dumb} must_work=${SBX_MUST_WORK-} fuzztime=${FUZZTIME-} summary=$SBX_SUMMARY no_subuid=${SBX_TEST_NO_SUBUID-}
+	fault_runs=${SBX_FAULT_RUNS-}
 	for name in $(compgen -e); do
 		unset "$name"
 	done
@@ -126,6 +137,7 @@ as() (
 	export SBX_SUMMARY=$summary
 	if [[ $must_work ]]; then export SBX_MUST_WORK=$must_work; fi
 	if [[ $fuzztime ]]; then export FUZZTIME=$fuzztime; fi
+	if [[ $fault_runs ]]; then export SBX_FAULT_RUNS=$fault_runs; fi
 	if [[ $no_subuid ]]; then export SBX_TEST_NO_SUBUID=$no_subuid; fi
 	cd "$home/sbx"
 	exec setpriv --reuid="$account" --regid="$account" --init-groups --inh-caps=-all "$@" </dev/null 9<&-
@@ -143,13 +155,18 @@ gone() {
 	return 1
 }
 
+# all_as_root ALL KERNEL runs ALL as the one account, KERNEL as the other.
 all_as_root() {
-	complete "suite as sbxtest" as sbxtest test/run.sh --suite
-	SBX_TEST_NO_SUBUID=1 complete "kernel tests as sbxtest1" as sbxtest1 test/run.sh --kernel
+	complete "suite as sbxtest" as sbxtest test/run.sh "$1"
+	SBX_TEST_NO_SUBUID=1 complete "kernel tests as sbxtest1" as sbxtest1 test/run.sh "$2"
 	step "no process left" "$here/run.sh" --gone sbxtest sbxtest1
 }
 
+# main MODE [SUMMARY-FLAG]
 main() {
+	local mode=$1 kernel=--kernel
+	if [[ $mode != --suite ]]; then kernel=$mode; fi
+	shift
 	tmp=$(mktemp -d)
 	trap 'rm -rf "$tmp"' EXIT
 	chmod 0755 "$tmp"
@@ -157,7 +174,7 @@ main() {
 	(cd "$root" && go build -buildvcs=false -o "$tmp/summary" ./test/summary)
 	export SBX_SUMMARY=$tmp/summary
 	if ((EUID != 0)); then
-		complete suite "$here/run.sh" --suite | "$SBX_SUMMARY"
+		complete suite "$here/run.sh" "$mode" | "$SBX_SUMMARY" "$@"
 		return
 	fi
 	# One at a time: the accounts have one home each.
@@ -167,13 +184,15 @@ main() {
 	prepare sbxtest
 	prepare sbxtest1
 	as sbxtest go version >/dev/null || { echo "run.sh: the account sbxtest can't run $(command -v go)" >&2; exit 1; }
-	all_as_root | "$SBX_SUMMARY"
+	all_as_root "$mode" "$kernel" | "$SBX_SUMMARY" "$@"
 }
 
 case ${1-} in
-'') main ;;
+'') main --suite ;;
+faults) main --faults -said ;;
+--faults) faults ;;
 --suite) suite ;;
 --kernel) kernel ;;
 --gone) shift && gone "$@" ;;
-*) echo "usage: run.sh [--suite | --kernel]" >&2 && exit 2 ;;
+*) echo "usage: run.sh [faults | --suite | --kernel | --faults]" >&2 && exit 2 ;;
 esac

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -72,13 +73,26 @@ type usageError struct{ error }
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // sbx is the program: it finds the verb, parses its flags and runs it.
-func sbx(args []string, out, errw io.Writer) int {
+func sbx(args []string, out, errw io.Writer) (code int) {
 	defer run.Settle()
+	defer func() {
+		if bug := recover(); bug != nil {
+			code = crashed(errw, bug)
+		}
+	}()
 	inv := &invocation{out: out, err: errw}
 	if err := inv.call(args); err != nil {
 		return inv.report(err)
 	}
 	return inv.status
+}
+
+// crashed reports a panic. The status is sbx's own, as 2 could be the command's;
+// the sandbox ends with this process.
+func crashed(errw io.Writer, bug any) int {
+	stack := make([]byte, 64<<10)
+	fmt.Fprintf(errw, "sbx: BUG: %v; please report it with what follows\n%s", bug, stack[:runtime.Stack(stack, false)])
+	return exitSbx
 }
 
 // call finds the verb in args and runs it.

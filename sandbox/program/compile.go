@@ -227,7 +227,8 @@ func (b *builder) processLimits(p *sandbox.Plan) {
 	}
 	if pr.Nice != 0 {
 		b.step("", "process.nice", "set the nice value to %d", pr.Nice)
-		b.call(unix.SYS_SETPRIORITY, c(unix.PRIO_PROCESS), c(0), ci(pr.Nice))
+		// Who yields more already may not be asked to yield less: EACCES.
+		b.op(Op{Nr: unix.SYS_SETPRIORITY, Tolerate: uint8(unix.EACCES)}, c(unix.PRIO_PROCESS), c(0), ci(pr.Nice))
 	}
 	for _, l := range p.Limits {
 		if l.Resource == unix.RLIMIT_NPROC { // inherited as the inner namespace's bound

@@ -79,7 +79,11 @@ func (b *builder) dropPrivileges(p *sandbox.Plan) {
 	b.step("", "", "empty the capability bounding set%s", keepText(p.Security.Keep))
 	drops := []int{}
 	for i := sandbox.Capability(0); i <= sandbox.LastCapability; i++ {
-		if !keep[i] {
+		switch {
+		case keep[i]:
+		case i <= sandbox.KnownCapability:
+			b.call(unix.SYS_PRCTL, c(unix.PR_CAPBSET_DROP), ci(int(i)))
+		default:
 			drops = append(drops, b.op(Op{Nr: unix.SYS_PRCTL, Tolerate: uint8(unix.EINVAL), Opt: Skip}, c(unix.PR_CAPBSET_DROP), ci(int(i))))
 		}
 	}

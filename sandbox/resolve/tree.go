@@ -109,7 +109,8 @@ func (r *resolver) rootEntry(dir, name string, readOnly bool) {
 	src := path.Join(dir, name)
 	e, err := r.facts.Files.Lstat(src)
 	if err != nil {
-		return // a system without it
+		r.leftOut(src, "root.source", err)
+		return
 	}
 	target := "/" + name
 	switch e.Type() {
@@ -172,6 +173,17 @@ func (r *resolver) etc() {
 	}
 }
 
+// leftOut says that a part of the system is not shown, unless the system is one
+// without it.
+func (r *resolver) leftOut(src, from string, err error) {
+	for _, without := range []unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EACCES} { // or the caller's is
+		if errors.Is(err, without) {
+			return
+		}
+	}
+	r.note("warning", "root", from, "%s is left out: %v", src, err)
+}
+
 // etcEntry shows one name of /etc, its link followed.
 func (r *resolver) etcEntry(name string) {
 	src := "/etc/" + name
@@ -184,7 +196,8 @@ func (r *resolver) etcEntry(name string) {
 		}
 	}
 	if err != nil {
-		return // a system without it
+		r.leftOut(src, "root.etc", err)
+		return
 	}
 	if t := e.Type(); t == unix.S_IFDIR || t == unix.S_IFREG {
 		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: src, Source: e.Path, IsDir: e.IsDir, ReadOnly: true, System: e.Path == src && rootsOwn(e), Sealed: e.Path == src && rootsOwn(e), From: "root.etc"})

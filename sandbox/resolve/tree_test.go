@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -104,6 +105,48 @@ func TestEtc(t *testing.T) {
 				tt.change(&in.Facts)
 			}
 			same(t, "targets", below(planned(t, in)), tt.want)
+		})
+	}
+}
+
+// faultyFiles fail for one path.
+type faultyFiles struct {
+	host.Files
+	path string
+	err  error
+}
+
+func (f faultyFiles) Lstat(p string) (host.Entry, error) {
+	if p == f.path {
+		return host.Entry{}, &fs.PathError{Op: "lstat", Path: p, Err: f.err}
+	}
+	return f.Files.Lstat(p)
+}
+
+// TestLeftOut: what can't be looked at is missing with a word, what is not there
+// without.
+func TestLeftOut(t *testing.T) {
+	for _, tt := range []struct {
+		path string
+		err  error
+		want string
+	}{
+		{"/usr", unix.EIO, "/usr is left out: lstat /usr: input/output error"},
+		{"/etc/ssl", unix.ENOMEM, "/etc/ssl is left out: lstat /etc/ssl: cannot allocate memory"},
+		{"/usr", unix.ENOENT, ""},
+		{"/etc/ssl", unix.EACCES, ""},
+	} {
+		t.Run(tt.path+" "+unix.ErrnoName(tt.err.(unix.Errno)), func(t *testing.T) {
+			in := input(t, "root.etc = \"minimal\"")
+			in.Facts.Files = faultyFiles{in.Facts.Files, tt.path, tt.err}
+			p, got := planned(t, in), ""
+			for _, n := range p.Notes {
+				if n.Level == "warning" {
+					got += n.Text
+				}
+			}
+			same(t, "warnings", got, tt.want)
+			same(t, "mount", at(p, tt.path), sandbox.Mount{})
 		})
 	}
 }

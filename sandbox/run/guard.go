@@ -42,7 +42,7 @@ func (g *guard) stop() {
 	if g == nil {
 		return
 	}
-	_ = unix.PidfdSendSignal(g.pidfd, unix.SIGKILL, nil, 0)
+	slay(g.pid, g.pidfd)
 	_, _ = unix.Wait4(g.pid, nil, 0, nil)
 	unix.Close(g.pidfd)
 	unix.Close(g.pipe)

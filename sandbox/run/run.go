@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -288,9 +287,16 @@ func (s *sandboxed) assist() error {
 	if ids := &s.plan.IDs; ids.Mode == "range" {
 		helped = userns.Write(context.Background(), ids.NewUIDMap, ids.NewGIDMap, s.pid, ids.OuterUIDs, ids.OuterGIDs)
 		if helped == nil {
-			_, helped = unix.Write(s.ends.sync, []byte{1})
+			if _, helped = unix.Write(s.ends.sync, []byte{1}); helped != nil {
+				helped = fmt.Errorf("telling the sandbox that its ids are mapped: %w", helped)
+			}
 		}
 		if helped != nil {
+			if readable([]int{s.ends.report}) { // it failed before, and says why
+				if failed := s.readReport(); failed != nil {
+					return failed
+				}
+			}
 			return fmt.Errorf("%w; see sbx doctor, or set user.map = \"single\"", helped)
 		}
 	}
@@ -299,19 +305,22 @@ func (s *sandboxed) assist() error {
 		if err := s.until(s.ends.terminal); err != nil {
 			return err
 		}
-		if term = receiveTerminal(s.ends.terminal, s.plan.Process.Terminal); term != nil {
+		var err error
+		if term, err = receiveTerminal(s.ends.terminal, s.plan.Process.Terminal); err != nil {
+			return err
+		}
+		if term != nil {
 			term.adopt()
-			// The command is to find it so; a failure here is in the child's report.
-			_, _ = unix.Write(s.ends.terminal, []byte{1})
+			// The command is to find it so. A child that is gone has reported why.
+			if _, err := unix.Write(s.ends.terminal, []byte{1}); err != nil && !errors.Is(err, unix.EPIPE) {
+				return fmt.Errorf("telling the sandbox that its terminal is ready: %w", err)
+			}
 		}
 	}
 	if err := s.readReport(); err != nil {
 		return err
 	}
-	if s.plan.Process.Terminal != [3]bool{} {
-		if term == nil {
-			return errors.New("BUG: the sandbox started without handing out its terminal")
-		}
+	if term != nil { // else PID 1 was killed before it had one, as its status will say
 		s.term = term
 		if err := term.open(); err != nil {
 			return err
@@ -368,8 +377,16 @@ func readFull(fd int, b []byte) (n int, err error) {
 // kill ends everything in the sandbox and waits for it. PID 1's death is the
 // death of all in its PID namespace (pid_namespaces(7)).
 func (s *sandboxed) kill() {
-	_ = unix.PidfdSendSignal(s.fd, unix.SIGKILL, nil, 0)
+	slay(s.pid, s.fd)
 	s.reap()
+}
+
+// slay kills a child that nobody has waited for, so that its number is its own
+// where the descriptor is refused.
+func slay(pid, pidfd int) {
+	if unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0) != nil {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
 }
 
 // reap waits until PID 1, and with it every process of the sandbox, is gone.
@@ -384,9 +401,7 @@ func (s *sandboxed) reap() unix.WaitStatus {
 }
 
 func (s *sandboxed) wait() (Status, error) {
-	if t := s.plan.Process.Timeout; t > 0 {
-		s.due = time.Now().Add(t)
-	}
+	s.begin()
 	if err := s.until(s.ends.status); err != nil {
 		s.kill()
 		return Status{}, err

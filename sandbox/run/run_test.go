@@ -200,6 +200,33 @@ func TestPatience(t *testing.T) {
 	}
 }
 
+// TestMonotonic: a clock that is set, or that jumps over a suspend, moves no
+// deadline: each is a reading of the monotonic clock (time, "Monotonic Clocks"),
+// which Before, Sub and Until then go by.
+func TestMonotonic(t *testing.T) {
+	monotonic := func(tm time.Time) bool { return strings.Contains(tm.String(), " m=") }
+	if !monotonic(time.Now()) || monotonic(time.Now().Round(0)) {
+		t.Fatal("a time does not show whether it is monotonic")
+	}
+	w, _ := sleeper(t, sandbox.Process{Timeout: time.Hour, StopTimeout: time.Hour, StopSignal: int(unix.SIGURG)})
+	w.begin()
+	if !monotonic(w.due) || time.Until(w.due) > time.Hour || time.Until(w.due) < 59*time.Minute {
+		t.Errorf("the timeout is %v", w.due)
+	}
+	w.due = time.Now()
+	if w.clock(); !w.expired || !monotonic(w.due) {
+		t.Errorf("the end of the grace is %v", w.due)
+	}
+	if err := w.soon(unix.SIGTERM); err != nil || !monotonic(w.earlyBy) {
+		t.Errorf("an early signal is kept until %v, %v", w.earlyBy, err)
+	}
+	w.early = 0
+	w.running = true
+	if err := w.one(unix.SIGINT); err != nil || !monotonic(w.last) {
+		t.Errorf("the last interrupt was at %v, %v", w.last, err)
+	}
+}
+
 func TestClock(t *testing.T) {
 	stop := sandbox.Process{StopTimeout: time.Hour, StopSignal: int(unix.SIGINT)}
 	t.Run("not yet", func(t *testing.T) {

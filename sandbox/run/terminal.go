@@ -42,9 +42,9 @@ func (f *flow) pass(fd int, b []byte) bool {
 	return writeAll(fd, b)
 }
 
-// receiveTerminal takes the controlling side from PID 1. It returns nil when
+// receiveTerminal takes the controlling side from PID 1. It returns nil where
 // PID 1 failed before it came to that; its report then says why.
-func receiveTerminal(socket int, standard [3]bool) *terminal {
+func receiveTerminal(socket int, standard [3]bool) (*terminal, error) {
 	var data [1]byte
 	oob := make([]byte, unix.CmsgSpace(4))
 	var n, oobn int
@@ -55,16 +55,19 @@ func receiveTerminal(socket int, standard [3]bool) *terminal {
 			break
 		}
 	}
-	if err != nil || n == 0 {
-		return nil
+	if err != nil {
+		return nil, fmt.Errorf("receiving the sandbox's terminal: %w", err)
 	}
+	if n == 0 {
+		return nil, nil
+	}
+	var fds []int
 	msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
-	if err != nil || len(msgs) != 1 {
-		return nil
+	if err == nil && len(msgs) == 1 {
+		fds, err = unix.ParseUnixRights(&msgs[0])
 	}
-	fds, err := unix.ParseUnixRights(&msgs[0])
-	if err != nil || len(fds) != 1 {
-		return nil
+	if err != nil || len(fds) != 1 { // it comes without where none is free
+		return nil, fmt.Errorf("receiving the sandbox's terminal: %w", unix.EMFILE)
 	}
 	t := &terminal{master: fds[0], host: -1, out: -1, in: standard[0], idle: make(chan struct{})}
 	for fd := range 3 {
@@ -83,7 +86,7 @@ func receiveTerminal(socket int, standard [3]bool) *terminal {
 	if t.out < 0 {
 		t.out = t.host
 	}
-	return t
+	return t, nil
 }
 
 // adopt gives the sandbox's terminal the caller's size and, where the caller's

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -175,6 +176,14 @@ func (w *watch) patience() int {
 	return int(min(max(time.Until(by), 0)/time.Millisecond, math.MaxInt32-1)) + 1
 }
 
+// begin sets when the timeout passes, from now on. Like every time here it is
+// one of the monotonic clock, which nobody sets.
+func (w *watch) begin() {
+	if t := w.s.plan.Process.Timeout; t > 0 {
+		w.due = time.Now().Add(t)
+	}
+}
+
 // clock asks the command to end when its time is over, and kills all when it
 // does not.
 func (w *watch) clock() {
@@ -199,7 +208,11 @@ func (w *watch) take() error {
 	if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
 		return fmt.Errorf("reading caught signals: %w", err)
 	}
-	for _, s := range b[:max(n, 0)] {
+	come := b[:max(n, 0)]
+	for i, s := range come {
+		if unix.Signal(s) == unix.SIGTSTP && bytes.IndexByte(come[i:], byte(unix.SIGCONT)) >= 0 {
+			continue // SIGCONT takes a stop back (signal(7)); stopped now, nobody would continue it
+		}
 		if err := w.one(unix.Signal(s)); err != nil {
 			return err
 		}

@@ -8,6 +8,8 @@
 // SBX_MUST_WORK=1 it also fails on a skip that test/allowed-skips.txt does not
 // list.
 //
+// With -said it prints what tests that passed have logged as well.
+//
 // With -wrap NAME it runs a command as if it were a test of that name and
 // writes its events, so that a check which is no Go test is counted too.
 package main
@@ -24,6 +26,7 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	name := flag.String("wrap", "", "run the command after -- as the test `NAME`")
+	said := flag.Bool("said", false, "print what tests that passed have logged")
 	flag.Parse()
 	if *name != "" {
 		if err := wrap(os.Stdout, *name, flag.Args()); err != nil {
@@ -37,6 +40,7 @@ func run() int {
 		allowed = test.Allowed
 	}
 	s := newSummary(os.Stdout, allowed)
+	s.said = *said
 	if err := s.read(os.Stdin); err != nil {
 		s.broken("reading the events: " + err.Error())
 	}

@@ -46,6 +46,7 @@ func short(pkg string) string {
 type summary struct {
 	out     io.Writer
 	allowed func(reason string) bool
+	said    bool // print what tests that pass log
 
 	running map[string]*result // by package and test; the tests of a package until it ends
 	builds  map[string][]string
@@ -141,11 +142,25 @@ func (s *summary) endTest(r *result) {
 		}
 		s.failed++
 	case "pass":
+		s.log(r)
 		if r.parent {
 			return
 		}
 		s.passed++
 		s.slow = append(s.slow, r)
+	}
+}
+
+// log prints what a test that passed has logged, without file and line.
+func (s *summary) log(r *result) {
+	if !s.said {
+		return
+	}
+	for _, line := range r.output {
+		line = strings.TrimSpace(line)
+		if at := place.FindString(line); at != "" {
+			fmt.Fprintf(s.out, "     %s: %s\n", r.name, line[len(at):])
+		}
 	}
 }
 

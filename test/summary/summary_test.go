@@ -7,6 +7,25 @@ import (
 	"testing"
 )
 
+func TestSaid(t *testing.T) {
+	events := []event{
+		{Action: "output", Package: "p", Test: "A/x", Output: "=== RUN A/x\n"}, {Action: "output", Package: "p", Test: "A/x", Output: "    a_test.go:3: 12 faults\n"},
+		{Action: "output", Package: "p", Test: "A/x", Output: "other words\n"}, {Action: "pass", Package: "p", Test: "A/x"},
+	}
+	for _, said := range []bool{false, true} {
+		var out bytes.Buffer
+		s := newSummary(&out, func(string) bool { return true })
+		s.said = said
+		for _, e := range events {
+			s.take(e)
+		}
+		want := map[bool]string{true: "     A/x: 12 faults\n"}[said]
+		if out.String() != want {
+			t.Errorf("said %v: %q, want %q", said, out.String(), want)
+		}
+	}
+}
+
 func TestSummary(t *testing.T) {
 	none := func(string) bool { return false }
 	all := func(string) bool { return true }

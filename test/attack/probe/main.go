@@ -81,6 +81,7 @@ func probes() map[string]func(args []string) {
 		"wait":        wait,
 		"ignores":     ignores,
 		"marker":      marker,
+		"state":       state,
 	}
 }
 

@@ -230,7 +230,7 @@ reap:
 	CMPQ AX, $-4 // EINTR
 	JEQ  reap
 	TESTQ AX, AX
-	JLT  over
+	JLT  lost
 	CMPQ AX, R12
 	JNE  reap
 
@@ -241,6 +241,10 @@ over:
 	MOVQ $SYS_write, AX
 	SYSCALL
 	MOVQ $0, DI
+	JMP  exit
+
+lost: // there is no telling how the command ended
+	MOVQ $125, DI
 	JMP  exit
 
 // func code() uintptr

@@ -209,7 +209,7 @@ reap:
 	CBZ  R0, wait
 	CMN  $4, R0
 	BEQ  reap
-	TBNZ $63, R0, over
+	TBNZ $63, R0, lost
 	CMP  R22, R0
 	BNE  reap
 
@@ -220,6 +220,10 @@ over:
 	MOVD $SYS_write, R8
 	SVC
 	MOVD $0, R0
+	B    exit
+
+lost: // there is no telling how the command ended
+	MOVD $125, R0
 	B    exit
 
 // func code() uintptr
