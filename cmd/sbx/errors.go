@@ -48,7 +48,7 @@ func (inv *invocation) report(err error) int {
 	list := inv.problems(err)
 	if inv.jsonErrs {
 		text, _ := json.Marshal(failure{Schema: 1, Code: code, Errors: list}) // plain data
-		fmt.Fprintf(inv.err, "%s\n", text)
+		fmt.Fprintf(inv.err, "%s\n", escape(text))
 		return code
 	}
 	for _, p := range list {

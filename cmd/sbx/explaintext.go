@@ -41,7 +41,7 @@ func nearAll(paths []string) []string {
 }
 
 func (pg page) section(name string) {
-	fmt.Fprintf(pg.inv.out, "\n%s\n", paint(pg.inv.out, bold, name))
+	fmt.Fprintf(pg.inv.out, "\n%s\n", paint(pg.inv.out, bold, printable(name)))
 }
 
 // line prints one fact, and in brackets the key that asked for it and where.
