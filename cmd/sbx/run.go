@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -117,11 +118,11 @@ func (inv *invocation) start(ref string, argv []string, o *options, adjust func(
 	}
 	switch {
 	case st.TimedOut:
-		inv.warn("ended by the timeout of %v", plan.Process.Timeout)
+		inv.late("ended by the timeout of %v", plan.Process.Timeout)
 	case st.InitKilled != 0:
-		inv.warn("the sandbox was killed by %s", unix.SignalName(st.InitKilled))
+		inv.late("the sandbox was killed by %s", unix.SignalName(st.InitKilled))
 	case st.Killed == unix.SIGSYS && plan.Security.Seccomp.Filtered():
-		inv.warn("the command ended by SIGSYS, as the system call filter ends programs of another architecture; one of 32 bits needs security.multiarch = true")
+		inv.late("the command ended by SIGSYS, as the system call filter ends programs of another architecture; one of 32 bits needs security.multiarch = true")
 	}
 	inv.status = inv.audit(plan.Audit.Mode, st.Audit, st.Code, o.quiet)
 	return nil
@@ -221,6 +222,24 @@ func warnings(p *sandbox.Plan) []string {
 		}
 	}
 	return list
+}
+
+// late is warn once the command has ended. What nobody takes within a second is
+// dropped: the command may have filled the pipe that is this process's stderr
+// too, and is not to keep it by that.
+func (inv *invocation) late(format string, args ...any) {
+	if f, ok := inv.err.(*os.File); ok {
+		err := error(unix.EINTR)
+		n := 0
+		for end := time.Now().Add(time.Second); errors.Is(err, unix.EINTR); {
+			left := max(time.Until(end), 0) / time.Millisecond
+			n, err = unix.Poll([]unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLOUT}}, int(left))
+		}
+		if err == nil && n == 0 {
+			return
+		}
+	}
+	inv.warn(format, args...)
 }
 
 // warn prints one line, unless it is not wanted.
