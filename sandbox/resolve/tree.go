@@ -49,6 +49,7 @@ func (r *resolver) root() {
 	switch {
 	case rt.Source == "/":
 		r.plan.Root.InPlace = true
+		r.talks(host.Entry{Path: "/run", IsDir: true}, "root.source") // the rest is covered by default
 	case rt.Source == "host":
 		for _, d := range systemDirs {
 			r.rootEntry("/", d, true)
@@ -287,7 +288,57 @@ func (r *resolver) share(p, key string) {
 		r.note("info", "home", key, "%s is not there and was left out", p)
 		return
 	}
+	r.talks(e, key)
 	r.add(sandbox.Mount{Kind: sandbox.Bind, Target: p, Source: e.Path, IsDir: e.IsDir, ReadOnly: true, From: key})
+}
+
+// talks warns of sockets and FIFOs that a grant shows: the kernel lets them be
+// talked to whatever the mount's attributes are. Of a directory it looks at
+// the names in it, and only where services are known to listen: most grants
+// are data, in trees that are too large to be looked through.
+func (r *resolver) talks(e host.Entry, key string) {
+	switch {
+	case e.Type() == unix.S_IFSOCK:
+		r.note("warning", "mounts", key, "%s is a socket: who listens on it can be talked to from inside, read-only or not", e.Path)
+	case e.Type() == unix.S_IFIFO:
+		r.note("warning", "mounts", key, "%s is a FIFO: it can be written from inside, read-only or not", e.Path)
+	case e.IsDir:
+		places := []string{"/run", "/tmp", path.Join(r.facts.Home, ".gnupg"), path.Join(r.facts.Home, ".docker/run")}
+		if dir, ok := lookup(r.facts.Environ, "XDG_RUNTIME_DIR"); ok && path.IsAbs(dir) {
+			places = append(places, path.Clean(dir))
+		}
+		var look []string
+		for _, place := range places {
+			switch {
+			case within(place, e.Path):
+				look = append(look, place)
+			case place == "/tmp" && path.Dir(e.Path) != place: // what lies deeper there is data
+			case within(e.Path, place):
+				look = append(look, e.Path)
+			}
+		}
+		slices.Sort(look)
+		for _, dir := range slices.Compact(look) {
+			r.talksIn(dir, key)
+		}
+	}
+}
+
+// talksIn is talks for the names in a directory.
+func (r *resolver) talksIn(dir, key string) {
+	names, err := r.facts.Files.Names(dir)
+	if err != nil {
+		return // the command can't look into it either
+	}
+	var found []string
+	for _, n := range names {
+		if e, err := r.facts.Files.Lstat(path.Join(dir, n)); err == nil && (e.Type() == unix.S_IFSOCK || e.Type() == unix.S_IFIFO) {
+			found = append(found, n)
+		}
+	}
+	if len(found) > 0 {
+		r.note("warning", "mounts", key, "%s holds sockets or FIFOs (%s): who listens on them can be talked to from inside, read-only or not", dir, strings.Join(found, ", "))
+	}
 }
 
 // hide masks what matches pattern below root. A link is not masked but what it
@@ -433,15 +484,9 @@ func (r *resolver) source(m *profiles.Mount, key string) (e host.Entry, ok bool)
 }
 
 func (r *resolver) judgeBind(m *profiles.Mount, e host.Entry, key string) {
-	switch e.Type() {
-	case unix.S_IFSOCK:
-		r.note("warning", "mounts", key, "%s is a socket: who listens on it can be talked to from inside, read-only or not", e.Path)
-	case unix.S_IFIFO:
-		r.note("warning", "mounts", key, "%s is a FIFO: it can be written from inside, read-only or not", e.Path)
-	case unix.S_IFCHR, unix.S_IFBLK:
-		if !m.Dev {
-			r.fail(&Error{Key: key, Msg: e.Path + " is a device", Hint: "set dev = true if the command is to have it"})
-		}
+	r.talks(e, key)
+	if t := e.Type(); (t == unix.S_IFCHR || t == unix.S_IFBLK) && !m.Dev {
+		r.fail(&Error{Key: key, Msg: e.Path + " is a device", Hint: "set dev = true if the command is to have it"})
 	}
 	if m.Access == "rw" && within(r.facts.Home, e.Path) {
 		r.note("warning", "mounts", key, "%s holds your whole home directory, writable", e.Path)
