@@ -26,7 +26,7 @@ DEMO = bin/sbx run -v "$(MODCACHE)" -e GOMODCACHE="$(MODCACHE)" go -- sh test/de
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL = help
-.PHONY: help build run test faults test-arm64 bench lint install demo fuzz clean
+.PHONY: help build run test faults escape test-arm64 bench lint install demo fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -47,6 +47,9 @@ test: ## the whole suite; as root in an account of its own (SBX_MUST_WORK=1: no 
 
 faults: ## every fault: each operation fails, each process dies at each call (SBX_FAULT_RUNS=200)
 	@test/run.sh faults
+
+escape: ## each attack of the table on sbx, and on bwrap, firejail and podman where they are
+	@test/run.sh escape
 
 test-arm64: ## sbx and its tests on an emulated arm64 machine; as root, on Debian
 	@test/arm64/run.sh

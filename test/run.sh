@@ -9,6 +9,8 @@
 #   run.sh --kernel   only the packages that test the kernel, as events
 #   run.sh faults     the fault suite alone, as the suite is run, with every fault
 #   run.sh --faults   the same, as events
+#   run.sh escape     each attack and how it went, as make escape prints it
+#   run.sh --escape   the same, always as whoever calls it
 #
 # SBX_MUST_WORK=1 makes a skip that test/allowed-skips.txt does not list a failure.
 set -euo pipefail
@@ -71,6 +73,17 @@ faults() {
 	export SBX_FAULT_RUNS=${SBX_FAULT_RUNS:-200}
 	TIMEOUT=3h gotest -v ./test/faults
 	gotest -v -run '^TestMonotonic$' ./sandbox/run
+}
+
+# escape prints how each attack of test/attack's table went, here and under the peers.
+escape() {
+	cd "$root"
+	make -s build
+	export SBX_BIN=$root/bin/sbx
+	tmp=$(mktemp -d)
+	trap 'rm -rf "$tmp"' EXIT
+	go test -c -o "$tmp/escape" ./test/attack
+	(cd test/attack && env --default-signal=HUP,INT,QUIT,TERM,PIPE,TSTP,USR1,USR2 "$tmp/escape" -escape)
 }
 
 # complete runs a command that writes events; that it could not is one too.
@@ -162,6 +175,24 @@ all_as_root() {
 	step "no process left" "$here/run.sh" --gone sbxtest sbxtest1
 }
 
+# alone waits until no other run is in the accounts, which have one home each.
+alone() {
+	exec 9<"$(getent passwd sbxtest | cut -d: -f6)"
+	flock -n 9 || { echo "run.sh: waiting for another run to end"; flock 9; }
+}
+
+escape_as() {
+	if ((EUID != 0)); then
+		escape
+		return
+	fi
+	"$here/setup.sh"
+	alone
+	prepare sbxtest
+	export SBX_SUMMARY=
+	as sbxtest test/run.sh --escape
+}
+
 # main MODE [SUMMARY-FLAG]
 main() {
 	local mode=$1 kernel=--kernel
@@ -177,9 +208,7 @@ main() {
 		complete suite "$here/run.sh" "$mode" | "$SBX_SUMMARY" "$@"
 		return
 	fi
-	# One at a time: the accounts have one home each.
-	exec 9<"$(getent passwd sbxtest | cut -d: -f6)"
-	flock -n 9 || { echo "run.sh: waiting for another run to end"; flock 9; }
+	alone
 	echo "run.sh: copying the checkout to the accounts"
 	prepare sbxtest
 	prepare sbxtest1
@@ -193,6 +222,8 @@ faults) main --faults -said ;;
 --faults) faults ;;
 --suite) suite ;;
 --kernel) kernel ;;
+escape) escape_as ;;
+--escape) escape ;;
 --gone) shift && gone "$@" ;;
-*) echo "usage: run.sh [faults | --suite | --kernel | --faults]" >&2 && exit 2 ;;
+*) echo "usage: run.sh [faults | escape | --suite | --kernel | --faults | --escape]" >&2 && exit 2 ;;
 esac

@@ -30,6 +30,8 @@ func main() {
 // probes are the probes by name. What they print is compared as a whole.
 func probes() map[string]func(args []string) {
 	return map[string]func([]string){
+		"connect":     connect,
+		"calls":       calls,
 		"inflight":    inFlight,
 		"all":         func(a []string) { each(a) },
 		"read":        func(a []string) { say(readFile(a[0])) },
