@@ -194,7 +194,7 @@ func (pg page) limits() {
 	for _, l := range pg.plan.Limits {
 		value := bytesText(int64(l.Hard))
 		switch l.Name {
-		case "nproc", "nofile":
+		case "nproc", "nofile", "sigpending":
 			value = strconv.FormatUint(l.Hard, 10)
 			if l.Soft != l.Hard {
 				value = strconv.FormatUint(l.Soft, 10) + ", to be raised up to " + value

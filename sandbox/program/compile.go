@@ -231,7 +231,7 @@ func (b *builder) processLimits(p *sandbox.Plan) {
 		b.op(Op{Nr: unix.SYS_SETPRIORITY, Tolerate: uint8(unix.EACCES)}, c(unix.PRIO_PROCESS), c(0), ci(pr.Nice))
 	}
 	for _, l := range p.Limits {
-		if l.Resource == unix.RLIMIT_NPROC { // inherited as the inner namespace's bound
+		if together(l) {
 			b.limit(l)
 		}
 	}
@@ -241,6 +241,12 @@ func (b *builder) processLimits(p *sandbox.Plan) {
 		b.write(b.procSelf(), "timens_offsets",
 			offset("monotonic", p.Namespaces.Monotonic)+offset("boottime", p.Namespaces.Boottime))
 	}
+}
+
+// together says that a limit holds for the whole sandbox: the inner user
+// namespace takes it over as the bound of all its processes when it is made.
+func together(l sandbox.Limit) bool {
+	return l.Resource == unix.RLIMIT_NPROC || l.Resource == unix.RLIMIT_SIGPENDING || l.Resource == unix.RLIMIT_MSGQUEUE
 }
 
 // offset is a line of timens_offsets: seconds of either sign and nanoseconds

@@ -210,7 +210,7 @@ func (b *builder) payload(p *sandbox.Plan) {
 		}
 	}
 	for _, l := range p.Limits {
-		if l.Resource != unix.RLIMIT_NPROC {
+		if !together(l) {
 			b.limit(l)
 		}
 	}

@@ -195,6 +195,16 @@ func (r *resolver) limits() {
 		}
 		r.plan.Limits = append(r.plan.Limits, sandbox.Limit{Name: x.name, Resource: x.resource, Soft: v, Hard: v, From: x.key})
 	}
+	// Of these the host counts what a user has in all: half is left to the rest of
+	// the session. A host without a limit has nothing that could be used up.
+	for _, x := range []struct {
+		name     string
+		resource int
+	}{{"sigpending", unix.RLIMIT_SIGPENDING}, {"msgqueue", unix.RLIMIT_MSGQUEUE}} {
+		if hard := r.facts.Hard[x.resource]; hard != unix.RLIM_INFINITY {
+			r.plan.Limits = append(r.plan.Limits, sandbox.Limit{Name: x.name, Resource: x.resource, Soft: hard / 2, Hard: hard / 2})
+		}
+	}
 	if r.prof.Limits.OpenFiles == 0 && r.facts.Nofile != [2]uint64{} {
 		// Go raised sbx's own; the command is to have what the caller had.
 		r.plan.Limits = append(r.plan.Limits, sandbox.Limit{Name: "nofile", Resource: unix.RLIMIT_NOFILE, Soft: r.facts.Nofile[0], Hard: r.facts.Nofile[1]})

@@ -152,6 +152,10 @@ func TestLimits(t *testing.T) {
 			[]sandbox.Limit{lim("nproc", unix.RLIMIT_NPROC, 50, 50, "limits.processes"), core},
 			[]string{"limits.processes: limits.processes is lowered to the caller's own limit of 50"},
 		},
+		{
+			"half of what the user has on the host", "", func(f *host.Facts) { f.Hard[unix.RLIMIT_SIGPENDING], f.Hard[unix.RLIMIT_MSGQUEUE] = 9, 100 },
+			[]sandbox.Limit{core, lim("sigpending", unix.RLIMIT_SIGPENDING, 4, 4, ""), lim("msgqueue", unix.RLIMIT_MSGQUEUE, 50, 50, "")}, nil,
+		},
 		{"open files as sbx found them", "", func(f *host.Facts) { f.Nofile = [2]uint64{1024, 4096} }, []sandbox.Limit{core, lim("nofile", unix.RLIMIT_NOFILE, 1024, 4096, "")}, nil},
 		{"open files of the profile", "[limits]\nopen_files = 9", func(f *host.Facts) { f.Nofile = [2]uint64{1024, 4096} }, []sandbox.Limit{lim("nofile", unix.RLIMIT_NOFILE, 9, 9, "limits.open_files"), core}, nil},
 	} {

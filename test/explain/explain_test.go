@@ -352,6 +352,7 @@ func checkIDs(t testing.TB, plan *sandbox.Plan, inside map[string]string) {
 var limitNames = map[string]string{
 	"cpu": "Max cpu time", "fsize": "Max file size", "data": "Max data size", "stack": "Max stack size", "core": "Max core file size",
 	"nproc": "Max processes", "nofile": "Max open files", "memlock": "Max locked memory",
+	"sigpending": "Max pending signals", "msgqueue": "Max msgqueue size",
 }
 
 func limits(text string) map[string]string {
