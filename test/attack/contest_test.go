@@ -81,6 +81,24 @@ func sockets(places ...string) func(*testing.T, *world.World, func(argv ...strin
 	}
 }
 
+// starving takes all that the host's user has of something, so that nothing is
+// left outside.
+func starving(id, what, probe string, most int) contest {
+	return contest{id: id, what: what, try: func(t *testing.T, w *world.World, under func(argv ...string) []string) string {
+		hold := w.Work + "/hold"
+		w.Write(t, hold, "")
+		var beside string
+		inside := holding(t, w.Command(under(w.Probe, probe, fmt.Sprint(most), hold)...), hold, func() { beside = w.Run(t, w.Probe, probe, "1", "-").Out })
+		if beside == "" || inside == "" {
+			t.Fatalf(didNotRun+": it says %q, and beside it %q", inside, beside)
+		}
+		if beside != "1: reached\n" || strings.HasPrefix(inside, fmt.Sprint(most, ":")) {
+			return strings.TrimSpace(inside) + "; beside it " + strings.TrimSpace(beside)
+		}
+		return ""
+	}}
+}
+
 func contests() []contest {
 	repository := func(t *testing.T, w *world.World) {
 		for name, text := range map[string]string{"config": "[core]\n", "HEAD": "ref: refs/heads/main\n", "hooks/sample": "", "objects/x": "", "refs/x": ""} {
@@ -241,96 +259,86 @@ func contests() []contest {
 		profile: "[mounts.\"/mnt/t\"]\ntype = \"tmpfs\"\nsize = \"1M\"\n", only: []string{"bwrap", "podman"},
 		more: map[string][]string{"bwrap": {"--size", "1048576", "--tmpfs", "/mnt/t"}, "podman": {"--tmpfs=/mnt/t:size=1m,mode=1777"}},
 		try:  unless([]string{"PROBE", "fill", "HOMEDIR", "2048"}, "PROBE", "fill", "/mnt/t", "2048"),
-	}, {
-		id: "R44-inotify", what: "all of the user's instances",
-		try: func(t *testing.T, w *world.World, under func(argv ...string) []string) string {
-			hold := w.Work + "/hold"
-			w.Write(t, hold, "")
-			var beside string
-			inside := holding(t, w.Command(under(w.Probe, "inotify", "4096", hold)...), hold, func() { beside = w.Run(t, w.Probe, "inotify", "1", "-").Out })
-			if beside == "" || inside == "" {
-				t.Fatalf(didNotRun+": it says %q, and beside it %q", inside, beside)
-			}
-			if beside != "1: reached\n" || strings.HasPrefix(inside, "4096:") {
-				return strings.TrimSpace(inside) + "; beside it " + strings.TrimSpace(beside)
-			}
-			return ""
-		},
-	}, {
-		id: "R50-displays", what: "their sockets",
-		try: sockets("HOMEDIR/run/wayland-0", "HOMEDIR/run/pulse/native", "HOMEDIR/run/pipewire-0", "TMP/.X11-unix/X7", abstract+"/.X11-unix/X7"),
-	}, {
-		id: "R52-setuid", what: "rights from a program that is run",
-		try: func(t *testing.T, w *world.World, under func(argv ...string) []string) string {
-			got := w.Run(t, under(w.Probe, "status", "self", "NoNewPrivs")...)
-			switch got.Out {
-			case "NoNewPrivs 1\n":
+	},
+		starving("R44-inotify", "all of the user's instances", "inotify", 4096),
+		starving("R44-signals", "all of the user's pending signals", "timers", 4<<20),
+		starving("R44-queues", "all of the user's message queues", "queues", 256),
+		{
+
+			id: "R50-displays", what: "their sockets",
+			try: sockets("HOMEDIR/run/wayland-0", "HOMEDIR/run/pulse/native", "HOMEDIR/run/pipewire-0", "TMP/.X11-unix/X7", abstract+"/.X11-unix/X7"),
+		}, {
+			id: "R52-setuid", what: "rights from a program that is run",
+			try: func(t *testing.T, w *world.World, under func(argv ...string) []string) string {
+				got := w.Run(t, under(w.Probe, "status", "self", "NoNewPrivs")...)
+				switch got.Out {
+				case "NoNewPrivs 1\n":
+					return ""
+				case "NoNewPrivs 0\n":
+					return "no_new_privs is not set"
+				}
+				t.Fatalf(didNotRun+": %q %q", got.Out, got.Err)
 				return ""
-			case "NoNewPrivs 0\n":
-				return "no_new_privs is not set"
-			}
-			t.Fatalf(didNotRun+": %q %q", got.Out, got.Err)
-			return ""
-		},
-	}, {
-		id: "R53-setuid-files", what: "left in the project",
-		try: func(t *testing.T, w *world.World, under func(argv ...string) []string) string {
-			got := w.Run(t, under("sh", "-c", "cp /bin/true planted && chmod 4755 planted; echo ran")...)
-			st, err := os.Stat(w.Work + "/planted")
-			if err != nil || !strings.Contains(got.Out, "ran") {
-				t.Fatalf(didNotRun+": %v, %q, %q", err, got.Out, got.Err)
-			}
-			if st.Mode()&os.ModeSetuid != 0 {
-				return "a setuid file of this user's on the host"
-			}
-			return ""
-		},
-	}, {
-		id: "R55-core", what: "a limit on core files that can be raised",
-		try: func(t *testing.T, w *world.World, under func(argv ...string) []string) string {
-			switch got := w.Run(t, under("sh", "-c", "ulimit -Hc")...); got.Out {
-			case "0\n":
+			},
+		}, {
+			id: "R53-setuid-files", what: "left in the project",
+			try: func(t *testing.T, w *world.World, under func(argv ...string) []string) string {
+				got := w.Run(t, under("sh", "-c", "cp /bin/true planted && chmod 4755 planted; echo ran")...)
+				st, err := os.Stat(w.Work + "/planted")
+				if err != nil || !strings.Contains(got.Out, "ran") {
+					t.Fatalf(didNotRun+": %v, %q, %q", err, got.Out, got.Err)
+				}
+				if st.Mode()&os.ModeSetuid != 0 {
+					return "a setuid file of this user's on the host"
+				}
 				return ""
-			case "":
-				t.Fatalf(didNotRun+": %q", got.Err)
-				return ""
-			default:
-				return "core files of " + strings.TrimSpace(got.Out)
-			}
-		},
-	}, {
-		id: "R62-end", what: "outliving a supervisor that is killed",
-		try: func(t *testing.T, w *world.World, under func(argv ...string) []string) string {
-			world.Adopt(t)
-			r, pipe, err := os.Pipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer r.Close()
-			cmd := w.Command(under("sh", "-c", "trap '' TERM HUP INT; yes & yes & wait")...)
-			var errs bytes.Buffer
-			cmd.Stdout, cmd.Stderr = pipe, &errs
-			cmd.WaitDelay = time.Second
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			pipe.Close()
-			if _, err := r.Read(make([]byte, 2)); err != nil {
+			},
+		}, {
+			id: "R55-core", what: "a limit on core files that can be raised",
+			try: func(t *testing.T, w *world.World, under func(argv ...string) []string) string {
+				switch got := w.Run(t, under("sh", "-c", "ulimit -Hc")...); got.Out {
+				case "0\n":
+					return ""
+				case "":
+					t.Fatalf(didNotRun+": %q", got.Err)
+					return ""
+				default:
+					return "core files of " + strings.TrimSpace(got.Out)
+				}
+			},
+		}, {
+			id: "R62-end", what: "outliving a supervisor that is killed",
+			try: func(t *testing.T, w *world.World, under func(argv ...string) []string) string {
+				world.Adopt(t)
+				r, pipe, err := os.Pipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Close()
+				cmd := w.Command(under("sh", "-c", "trap '' TERM HUP INT; yes & yes & wait")...)
+				var errs bytes.Buffer
+				cmd.Stdout, cmd.Stderr = pipe, &errs
+				cmd.WaitDelay = time.Second
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				pipe.Close()
+				if _, err := r.Read(make([]byte, 2)); err != nil {
+					_ = cmd.Wait()
+					t.Fatalf(didNotRun+": %v, %s", err, errs.String())
+				}
+				_ = cmd.Process.Kill()
 				_ = cmd.Wait()
-				t.Fatalf(didNotRun+": %v, %s", err, errs.String())
-			}
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-			left := world.Gone(t)
-			for _, p := range left {
-				_ = syscall.Kill(p.PID, syscall.SIGKILL)
-			}
-			for end := time.Now().Add(5 * time.Second); len(world.Gone(t)) > 0 && time.Now().Before(end); {
-			}
-			if len(left) > 0 {
-				return fmt.Sprintf("%d processes that live on", len(left))
-			}
-			return ""
-		},
-	}}
+				left := world.Gone(t)
+				for _, p := range left {
+					_ = syscall.Kill(p.PID, syscall.SIGKILL)
+				}
+				for end := time.Now().Add(5 * time.Second); len(world.Gone(t)) > 0 && time.Now().Before(end); {
+				}
+				if len(left) > 0 {
+					return fmt.Sprintf("%d processes that live on", len(left))
+				}
+				return ""
+			},
+		}}
 }

@@ -66,6 +66,8 @@ func probes() map[string]func(args []string) {
 		"keylink":     keyLink,
 		"forks":       forks,
 		"inotify":     inotify,
+		"timers":      timers,
+		"queues":      queues,
 		"fill":        fill,
 		"inodes":      inodes,
 		"segv":        segv,

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -198,6 +199,43 @@ func inotify(args []string) {
 		if _, last = unix.InotifyInit1(unix.IN_CLOEXEC); last != nil {
 			break
 		}
+	}
+	fmt.Printf("%d: %s\n", i, result(last))
+	hold(args[1])
+}
+
+// timers takes as many timers as it can get, at most n. Each holds one of the
+// user's pending signals (timer_create(2)).
+func timers(args []string) {
+	n, _ := strconv.Atoi(args[0])
+	var last error
+	var i int
+	for i = 0; i < n; i++ {
+		var id int32
+		if _, _, e := unix.Syscall(unix.SYS_TIMER_CREATE, unix.CLOCK_MONOTONIC, 0, uintptr(unsafe.Pointer(&id))); e != 0 {
+			last = e
+			break
+		}
+	}
+	fmt.Printf("%d: %s\n", i, result(last))
+	hold(args[1])
+}
+
+// queues makes as many message queues as it can get, at most n (mq_overview(7)).
+func queues(args []string) {
+	n, _ := strconv.Atoi(args[0])
+	var last error
+	var i int
+	for i = 0; i < n; i++ {
+		name, err := unix.BytePtrFromString(fmt.Sprintf("sbx-attack-%d-%d", unix.Getpid(), i))
+		if err != nil {
+			fail("%v", err)
+		}
+		if _, _, e := unix.Syscall6(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(name)), unix.O_CREAT|unix.O_RDWR, 0o600, 0, 0, 0); e != 0 {
+			last = e
+			break
+		}
+		defer unix.Syscall(unix.SYS_MQ_UNLINK, uintptr(unsafe.Pointer(name)), 0, 0)
 	}
 	fmt.Printf("%d: %s\n", i, result(last))
 	hold(args[1])
