@@ -44,9 +44,13 @@ func bwrapStart(w *world.World, more []string) []string {
 		"--ro-bind", "/usr", "/usr",
 	}
 	for _, d := range []string{"bin", "sbin", "lib", "lib64"} {
-		if to, err := os.Readlink("/" + d); err == nil {
+		to, err := os.Readlink("/" + d)
+		switch {
+		case w.Home == "$HOME": // for people; it is so on most systems
+			argv = append(argv, "--symlink", "usr/"+d, "/"+d)
+		case err == nil:
 			argv = append(argv, "--symlink", to, "/"+d)
-		} else {
+		default:
 			argv = append(argv, "--ro-bind-try", "/"+d, "/"+d)
 		}
 	}

@@ -1,10 +1,14 @@
 package attack
 
 import (
+	"flag"
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/sbx-sandbox/sbx/test/sbxtest"
 )
 
 // attack is a line of the attack table: everything that this project has set
@@ -157,4 +161,44 @@ func TestTable(t *testing.T) {
 			t.Errorf("attack %d is to be repeated and has no row", n)
 		}
 	}
+}
+
+var update = flag.Bool("update", false, "write the generated parts of docs/SECURITY.md")
+
+// TestDocument holds docs/SECURITY.md to the table and to what make escape
+// starts the peers with.
+func TestDocument(t *testing.T) {
+	file := sbxtest.Checkout(t) + "/docs/SECURITY.md"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table strings.Builder
+	table.WriteString("| # | attack | known from | state | |\n|---|---|---|---|---|\n")
+	for _, a := range attacks {
+		fmt.Fprintf(&table, "| %d | %s | %s | %s | %s |\n", a.n, a.title, a.ref, a.state, a.why)
+	}
+	var starts strings.Builder
+	for _, p := range []peer{{name: "bwrap", start: bwrapStart}, {name: "firejail", start: firejailStart}, {name: "podman", start: podmanStart}} {
+		fmt.Fprintf(&starts, "    %s\n\n", p.shown())
+	}
+	want := section(t, section(t, string(text), "attacks", table.String()), "peers", strings.TrimSuffix(starts.String(), "\n"))
+	if *update {
+		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if want != string(text) {
+		t.Errorf("docs/SECURITY.md is not up to date; go test ./test/attack -run TestDocument -update")
+	}
+}
+
+// section replaces what stands between the marks of a generated part.
+func section(t *testing.T, text, name, part string) string {
+	t.Helper()
+	before, rest, ok := strings.Cut(text, "<!-- "+name+": generated -->\n")
+	_, after, ok2 := strings.Cut(rest, "<!-- "+name+": end -->")
+	if !ok || !ok2 {
+		t.Fatalf("docs/SECURITY.md has no part %q", name)
+	}
+	return before + "<!-- " + name + ": generated -->\n" + part + "<!-- " + name + ": end -->" + after
 }
