@@ -35,35 +35,44 @@ func allows(t *testing.T, w *world.World, what string, argv ...string) {
 func grantRows() []row {
 	// What is granted by name is reachable: the kernel has no means against it.
 	// It must not happen in silence.
-	warned := func(id, what, name string, plant func(t *testing.T, path string)) row {
+	warned := func(id, what, name, probe string, plant func(t *testing.T, path string)) row {
 		return row{id: id, what: what, do: func(t *testing.T, w *world.World) {
 			dir := w.Home + "/run"
 			for _, grant := range []string{
 				"[mounts.\"/mnt/r\"]\nsource = \"" + dir + "\"\n", "[home]\nshare = [\"run\"]\n",
+				"[mounts.\"/mnt/r/" + name + "\"]\nsource = \"" + dir + "/" + name + "\"\noptional = true\n",
 			} {
-				run := w.Sandboxed(w.Profile(t, grant), "true")
-				if got := w.Run(t, run...); got.Code != 0 || strings.Contains(got.Err, name) {
-					t.Errorf("control: %q, and nothing is there: status %d, %q", grant, got.Code, got.Err)
+				inside := "/mnt/r/" + name
+				if strings.Contains(grant, "share") {
+					inside = dir + "/" + name
+				}
+				run := w.Sandboxed(w.Profile(t, grant), w.Probe, probe, inside)
+				if got := w.Run(t, run...); got.Code != 0 || got.Out != "denied: ENOENT\n" || strings.Contains(got.Err, name) {
+					t.Errorf("control: %q, and nothing is there: status %d, %q, %q", grant, got.Code, got.Out, got.Err)
 				}
 				plant(t, dir+"/"+name)
-				if got := w.Run(t, run...); got.Code != 0 || !strings.Contains(got.Err, dir) || !strings.Contains(got.Err, name) {
-					t.Errorf("%q: status %d, and it does not warn of %s: %q", grant, got.Code, name, got.Err)
+				if got := w.Run(t, w.Probe, probe, dir+"/"+name); got.Out != "reached\n" {
+					t.Errorf("control: outside it says %q, %q", got.Out, got.Err)
+				}
+				// Where something keeps the command from it, there is nothing to warn of.
+				if got := w.Run(t, run...); got.Code != 0 || got.Out == "reached\n" && (!strings.Contains(got.Err, dir) || !strings.Contains(got.Err, name)) {
+					t.Errorf("%q: status %d, it says %q and does not warn of %s: %q", grant, got.Code, got.Out, name, got.Err)
 				}
 				os.Remove(dir + "/" + name)
-			}
-			plant(t, dir+"/"+name)
-			run := w.Sandboxed(w.Profile(t, "[mounts.\"/mnt/r/"+name+"\"]\nsource = \""+dir+"/"+name+"\"\n"), "true")
-			if got := w.Run(t, run...); got.Code != 0 || !strings.Contains(got.Err, dir+"/"+name) {
-				t.Errorf("granted itself: status %d, and it does not warn of %s: %q", got.Code, name, got.Err)
 			}
 		}}
 	}
 	return []row{
-		warned("R01-control-sockets", "granted by name", "bus", listen),
-		warned("R54-fifos", "granted by name", "control", func(t *testing.T, path string) {
+		warned("R01-control-sockets", "granted by name", "bus", "connect", listen),
+		warned("R54-fifos", "granted by name", "control", "write", func(t *testing.T, path string) {
 			if err := unix.Mkfifo(path, 0o600); err != nil {
 				t.Fatal(err)
 			}
+			reader, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { reader.Close() })
 		}),
 		{
 			id: "R40-options", what: "of flags and profiles",
