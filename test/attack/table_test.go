@@ -33,7 +33,6 @@ const (
 	withFiles state = "comes with files" // layers, overlays, images
 	withNet   state = "comes with net"   // network helpers, policies, published ports
 	withLife  state = "comes with life"  // detached sandboxes, control groups
-	withAudit state = "comes with audit" // what a run left that the host will run
 )
 
 // races are the attacks that are won by luck: make escape repeats them.
@@ -44,8 +43,8 @@ const raceRuns = 20
 var attacks = []attack{
 	{1, "control sockets of the host (session bus, docker, agents, X, tmux)", "connect(2) works through a read-only bind", implemented, "Landlock's rule for sockets by path needs a kernel that nobody has yet (ABI 9)"},
 	{2, "a repository's .git: hooks, fsmonitor, commondir, a renamed parent", "CVE-2026-72718, CVE-2026-71963", implemented, ""},
-	{3, "a new or nested repository, a .git file, a bare look-alike", "embedded bare repositories", withAudit, "reported at the end, not prevented: see the residues"},
-	{4, "other files that the host runs later (.envrc, tasks, shims)", "CVE-2024-1724", withAudit, "the table of names can't be complete"},
+	{3, "a new or nested repository, a .git file, a bare look-alike", "embedded bare repositories", implemented, "reported at the end, not prevented: see the residues"},
+	{4, "other files that the host runs later (.envrc, tasks, shims)", "CVE-2024-1724", implemented, "the table of names can't be complete"},
 	{5, "rewriting or planting sbx's own policy", "firejail #7154", implemented, ""},
 	{6, "a hostile profile from a cloned repository", "claude-code #86504", implemented, ""},
 	{7, "the host's loopback through a network helper", "pasta -T auto", withNet, "there is no helper; a network of its own has nothing but its own loopback"},
@@ -105,7 +104,7 @@ var attacks = []attack{
 	{61, "sockets and files of sbx's own that are reachable inside", "docker.sock", implemented, ""},
 	{62, "stopping the supervisor by pipes that are full or never end", "blocking writes", implemented, ""},
 	{63, "hard links in the project to files elsewhere", "names made before the run", implemented, "inside the project a second name can't be told from the first"},
-	{64, "look-alikes of trigger names: case, Unicode", "srt's normalizeCaseForComparison", withAudit, "as 3"},
+	{64, "look-alikes of trigger names: case, Unicode", "srt's normalizeCaseForComparison", implemented, ""},
 }
 
 var rowID = regexp.MustCompile(`^R(\d\d)-[a-z0-9-]+$`)
@@ -145,7 +144,7 @@ func TestTable(t *testing.T) {
 			if count[a.n] == 0 {
 				t.Errorf("attack %d (%s) is %s and has no row", a.n, a.title, a.state)
 			}
-		case documented, withFiles, withNet, withLife, withAudit:
+		case documented, withFiles, withNet, withLife:
 			if count[a.n] > 0 {
 				t.Errorf("attack %d (%s) %s and has %d rows: it is %s", a.n, a.title, a.state, count[a.n], implemented)
 			}
