@@ -82,7 +82,8 @@ func TestMountFaults(t *testing.T) {
 func TestMountNotes(t *testing.T) {
 	for _, tt := range []struct{ name, target, text, host, level, want string }{
 		{"socket", "/s", "", "/s s", "warning", "/s is a socket: who listens on it can be talked to from inside, read-only or not"},
-		{"FIFO", "/s", "", "/s p", "warning", "/s is a FIFO: it can be written from inside, read-only or not"},
+		{"FIFO", "/s", "access = \"rw\"", "/s p", "warning", "/s is a FIFO: it can be written from inside"},
+		{"FIFO that no rule keeps from being written", "/s", "[security]\nlandlock = \"off\"", "/s p", "warning", "/s is a FIFO: it can be written from inside, read-only or not"},
 		{"all of home", "/home", "access = \"rw\"", "", "warning", "/home holds your whole home directory, writable"},
 		{"optional", "/s", "optional = true", "", "info", "/s is not there and was left out"},
 	} {

@@ -43,7 +43,7 @@ func (r *resolver) add(m sandbox.Mount) { r.plan.Mounts = append(r.plan.Mounts, 
 
 func (r *resolver) root() {
 	rt := &r.prof.Root
-	r.links, r.pin, r.linked = map[string]string{}, map[string]bool{}, map[string]bool{}
+	r.links, r.pin, r.linked, r.sockets = map[string]string{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	r.plan.Root = sandbox.Root{ReadOnly: rt.ReadOnly, Size: rootSize, Inodes: rootInodes, From: "root.source"}
 	r.pseudo()
 	switch {
@@ -287,6 +287,7 @@ func (r *resolver) share(p, key string) {
 		r.note("info", "home", key, "%s is not there and was left out", p)
 		return
 	}
+	r.sockets[p] = e.Type() == unix.S_IFSOCK
 	r.add(sandbox.Mount{Kind: sandbox.Bind, Target: p, Source: e.Path, IsDir: e.IsDir, ReadOnly: true, From: key})
 }
 
@@ -435,9 +436,15 @@ func (r *resolver) source(m *profiles.Mount, key string) (e host.Entry, ok bool)
 func (r *resolver) judgeBind(m *profiles.Mount, e host.Entry, key string) {
 	switch e.Type() {
 	case unix.S_IFSOCK:
+		r.sockets[r.follow(m.Target)] = true
 		r.note("warning", "mounts", key, "%s is a socket: who listens on it can be talked to from inside, read-only or not", e.Path)
 	case unix.S_IFIFO:
-		r.note("warning", "mounts", key, "%s is a FIFO: it can be written from inside, read-only or not", e.Path)
+		switch {
+		case m.Access != "ro":
+			r.note("warning", "mounts", key, "%s is a FIFO: it can be written from inside", e.Path)
+		case !r.wall():
+			r.note("warning", "mounts", key, "%s is a FIFO: it can be written from inside, read-only or not", e.Path)
+		}
 	case unix.S_IFCHR, unix.S_IFBLK:
 		if !m.Dev {
 			r.fail(&Error{Key: key, Msg: e.Path + " is a device", Hint: "set dev = true if the command is to have it"})
