@@ -134,6 +134,9 @@ var invalid = []struct {
 	{"int_type", []string{
 		`int_type.toml:3:8: process.nice: must be an integer, not a string`,
 	}},
+	{"landlock", []string{
+		`landlock.toml:3:12: security.landlock: unknown value "best", use "auto", "require" or "off"`,
+	}},
 	{"limit_low", []string{
 		`limit_low.toml:3:13: limits.processes: -2 is out of range, use 0 or more, or "unlimited"`,
 	}},

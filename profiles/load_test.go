@@ -60,7 +60,7 @@ func TestDefaults(t *testing.T) {
 		Home:       Home{Mode: "tmpfs", Access: "ro", Size: 512 << 20},
 		Workspace:  Workspace{Path: "/work", Access: "rw", Git: "ro", Audit: "report"},
 		Network:    Network{Mode: "none"},
-		Security:   Security{Seccomp: "default"},
+		Security:   Security{Seccomp: "default", Landlock: "auto"},
 	}
 	if got := exported(p); !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)

@@ -174,6 +174,9 @@ type Security struct {
 	SeccompAllow []string // seccomp_allow; system calls, or groups of them with a leading @
 	SeccompDeny  []string // seccomp_deny; the same, stronger than seccomp_allow
 	Multiarch    bool     // multiarch; may run programs of the second, 32-bit architecture
+	// landlock: "auto" (what the kernel has), "require" (all of it, or refuse),
+	// "off"
+	Landlock string
 }
 
 // SeccompFile reports whether a policy of Security.Seccomp is a file.

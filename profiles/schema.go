@@ -339,6 +339,9 @@ var rows = []row{
 	{path: "security.multiarch", kind: kindBool, def: "false", wide: wideTrue,
 		doc:   "Whether programs of the machine's 32-bit architecture (386 on amd64, arm on arm64) may run; without it the filter kills them.",
 		field: func(p *Profile, _ *Mount) any { return &p.Security.Multiarch }},
+	{path: "security.landlock", kind: kindEnum, enum: []string{"auto", "require", "off"}, def: "auto", wide: wideRank, order: []string{"require", "auto", "off"},
+		doc:   "Landlock, a second wall behind the mounts: what the kernel has of it, all of it or refuse, or none.",
+		field: func(p *Profile, _ *Mount) any { return &p.Security.Landlock }},
 
 	{path: "policy.require", kind: kindList, form: formFeature, wide: wideRemoved,
 		doc:   "Features that must hold, else sbx refuses with exit status 125; all is each of them.",

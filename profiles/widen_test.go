@@ -83,6 +83,8 @@ var widenings = []struct{ row, narrow, wide, key string }{
 	{"security.seccomp_allow", "security.seccomp_allow = [\"bpf\"]", "security.seccomp_allow = [\"bpf\", \"@keyring\"]", "security.seccomp_allow[1]"},
 	{"security.seccomp_deny", `security.seccomp_deny = ["ptrace", "bpf"]`, `security.seccomp_deny = ["bpf"]`, "security.seccomp_deny"},
 	{"security.multiarch", "", "security.multiarch = true", "security.multiarch"},
+	{"security.landlock", "", `security.landlock = "off"`, "security.landlock"},
+	{"security.landlock", `security.landlock = "require"`, "", "security.landlock"},
 	{"policy.require", `policy.require = ["a", "b"]`, `policy.require = ["a", "c"]`, "policy.require"},
 	{"mounts.*.type", `mounts."/x".type = "mask"`, "", `mounts."/x"`},
 	{"mounts.*.type", `mounts."/x".type = "mask"`, `mounts."/x" = { type = "symlink", source = "/y" }`, `mounts."/x"`},

@@ -7,6 +7,7 @@ package sandbox
 import (
 	"time"
 
+	"github.com/sbx-sandbox/sbx/sandbox/landlock"
 	"github.com/sbx-sandbox/sbx/userns"
 )
 
@@ -238,6 +239,34 @@ type Security struct {
 	NestedUserNS bool         `json:"nested_userns"`
 	Keyring      bool         `json:"own_keyring"`
 	Seccomp      Seccomp      `json:"seccomp"`
+	Landlock     Landlock     `json:"landlock"`
+}
+
+// Landlock is what landlock(7) is told: beyond the rules, nothing of what is
+// handled is allowed. It says once more what the mounts say, and holds where
+// they should fail.
+type Landlock struct {
+	ABI     int             `json:"abi"`     // the kernel's, 0 for none
+	Handled landlock.Access `json:"handled"` // none: files are left to the mounts
+	// Scoped says that no signal and no connection to an abstract socket leaves
+	// the sandbox.
+	Scoped bool           `json:"scoped"`
+	Rules  []LandlockRule `json:"rules,omitempty"`
+	// MountOnly are targets below one that is allowed more. A rule can't take
+	// away what another one above it gives: there the mount stands alone.
+	MountOnly []string `json:"mount_only,omitempty"`
+}
+
+// On says whether anything is enforced.
+func (l *Landlock) On() bool { return l.Handled != 0 || l.Scoped }
+
+// LandlockRule allows something for a file, or for all that lies at or below a
+// directory.
+type LandlockRule struct {
+	Path string `json:"path,omitempty"`
+	// FD is the standard descriptor whose file is meant when there is no Path.
+	FD    int             `json:"fd,omitempty"`
+	Allow landlock.Access `json:"allow"`
 }
 
 // Seccomp is the filter of system calls that PID 1 and the command run under,

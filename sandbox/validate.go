@@ -308,7 +308,7 @@ func checkSecurity(p *Plan) error {
 			errs = append(errs, fmt.Errorf("capability %d", int(c)))
 		}
 	}
-	return errors.Join(append(errs, checkSeccomp(&p.Security.Seccomp))...)
+	return errors.Join(append(errs, checkSeccomp(&p.Security.Seccomp), checkLandlock(&p.Security.Landlock))...)
 }
 
 func checkSeccomp(s *Seccomp) error {
@@ -339,6 +339,22 @@ func checkAudit(p *Plan) error {
 		}
 	default:
 		errs = append(errs, fmt.Errorf("an audit of mode %q", a.Mode))
+	}
+	return errors.Join(errs...)
+}
+
+func checkLandlock(l *Landlock) error {
+	var errs []error
+	for _, r := range l.Rules {
+		switch {
+		case r.Path != "":
+			errs = append(errs, checkPath("place of a Landlock rule", r.Path))
+		case r.FD < 0 || r.FD > 2:
+			errs = append(errs, fmt.Errorf("a Landlock rule for descriptor %d", r.FD))
+		}
+		if r.Allow == 0 || r.Allow&^l.Handled != 0 {
+			errs = append(errs, fmt.Errorf("a Landlock rule that allows %q of %q", r.Allow, l.Handled))
+		}
 	}
 	return errors.Join(errs...)
 }

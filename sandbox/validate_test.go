@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/sbx-sandbox/sbx/sandbox"
+	"github.com/sbx-sandbox/sbx/sandbox/landlock"
 	"github.com/sbx-sandbox/sbx/userns"
 )
 
@@ -44,8 +45,10 @@ func valid() sandbox.Plan {
 			Argv: []string{"true", ""}, Env: []string{"A=", "B==x"}, Lookup: []string{"/bin"}, Dir: "/",
 			Terminal: [3]bool{true}, Pipe: [3]bool{false, true},
 		},
-		Security: sandbox.Security{Keep: []sandbox.Capability{0, 63}, Seccomp: sandbox.Seccomp{Policy: "build"}},
-		Audit:    sandbox.Audit{Mode: sandbox.AuditReport, Trees: []sandbox.AuditTree{{Source: "/w", IsDir: true}}},
+		Audit: sandbox.Audit{Mode: sandbox.AuditReport, Trees: []sandbox.AuditTree{{Source: "/w", IsDir: true}}},
+		Security: sandbox.Security{Keep: []sandbox.Capability{0, 63}, Seccomp: sandbox.Seccomp{Policy: "build"}, Landlock: sandbox.Landlock{
+			Handled: landlock.Files(2), Rules: []sandbox.LandlockRule{{Path: "/", Allow: landlock.Read}, {FD: 2, Allow: landlock.WriteFile}},
+		}},
 	}
 }
 
@@ -116,6 +119,10 @@ func TestValidate(t *testing.T) {
 		{"a file without its filter", func(p plan) { p.Security.Seccomp.Policy = "/p.json" }, "the system call policy /p.json, changed, without the filter"},
 		{"edits without their filter", func(p plan) { p.Security.Seccomp.Deny = []string{"bpf"} }, "the system call policy build, changed, without the filter"},
 		{"a filter for PID 1 only", func(p plan) { p.Security.Seccomp.First = make([]byte, 8) }, "a system call filter for PID 1 and none for the command"},
+		{"Landlock's rules", func(p plan) {
+			p.Security.Landlock.Rules = []sandbox.LandlockRule{{Path: "etc", Allow: landlock.Read}, {FD: 3, Allow: landlock.Read}, {Path: "/"}, {Path: "/", Allow: landlock.Truncate}}
+		}, "place of a Landlock rule \"etc\" is not an absolute, clean path\na Landlock rule for descriptor 3\n" +
+			"a Landlock rule that allows \"\" of \"" + landlock.Files(2).String() + "\"\na Landlock rule that allows \"truncate\" of \"" + landlock.Files(2).String() + "\""},
 		{"capabilities", func(p plan) { p.Security.Keep = []sandbox.Capability{-1, 64, 5} }, "capability -1\ncapability 64"},
 		{"all at once", func(p plan) {
 			p.Version, p.Hostname, p.Process.Argv, p.Security.Keep = 0, "", nil, []sandbox.Capability{99}

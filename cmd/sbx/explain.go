@@ -179,4 +179,5 @@ var plainKeys = []string{
 	"environment.pass", "environment.unset", "namespaces.ipc", "namespaces.uts", "namespaces.cgroup", "namespaces.time",
 	"root.read_only", "root.proc", "root.sys", "root.dev", "root.shm", "network.mode", "workspace.path", "workspace.audit", "workspace.unprotect", "security.nested_userns",
 	"security.seccomp", "security.seccomp_allow", "security.seccomp_deny", "security.multiarch",
+	"security.landlock",
 }

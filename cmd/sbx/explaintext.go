@@ -27,7 +27,7 @@ func (inv *invocation) explainText(p *sandbox.Plan, refused *profiles.UntrustedE
 	if refused != nil {
 		pg.trust(refused)
 	}
-	for _, section := range []func(){pg.who, pg.namespaces, pg.files, pg.audit, pg.network, pg.limits, pg.environment, pg.process, pg.calls, pg.features, pg.notes} {
+	for _, section := range []func(){pg.who, pg.namespaces, pg.files, pg.audit, pg.network, pg.limits, pg.environment, pg.process, pg.calls, pg.landlock, pg.features, pg.notes} {
 		section()
 	}
 }
@@ -289,6 +289,32 @@ func (pg page) calls() {
 	}
 	if len(s.First) > 0 {
 		pg.line("", "PID 1 has a filter of its own, with what starting the command takes")
+	}
+}
+
+// landlock prints the second wall: what is allowed where, and where it is no
+// help.
+func (pg page) landlock() {
+	l := &pg.plan.Security.Landlock
+	if !l.On() {
+		return
+	}
+	pg.section("second wall: what Landlock allows, should the mounts fail")
+	for _, r := range l.Rules {
+		if r.Path == "" {
+			pg.line("", "descriptor %d, opened anew  %s", r.FD, r.Allow.Brief())
+		} else {
+			pg.line("", "%s  %s", r.Path, r.Allow.Brief())
+		}
+	}
+	if l.Handled == 0 {
+		pg.line("security.nested_userns", "files: not judged")
+	}
+	for _, p := range l.MountOnly {
+		pg.line("", "%s  more than its mount does, since what is above it is allowed more", p)
+	}
+	if l.Scoped {
+		pg.line("", "signals and abstract sockets: only of the sandbox's own processes")
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox/landlock"
 )
 
 // Check is one capability of this host.
@@ -34,7 +36,7 @@ func Doctor(f Facts) []Check {
 	checks = append(checks, namespaces()...)
 	return append(checks, subordinateIDs(f), overlayFuse(), device("tun", "/dev/net/tun", "an administrator can run: modprobe tun"),
 		program("pasta", "passt"), program("slirp4netns", "slirp4netns"),
-		cgroups(f), landlock(), seccomp(), runtimeDir(f), ownPath(f))
+		cgroups(f), secondWall(), seccomp(), runtimeDir(f), ownPath(f))
 }
 
 // Startable reports whether every required check is not missing.
@@ -205,17 +207,41 @@ func contains(list []string, word string) bool {
 	return false
 }
 
-// landlock asks for the version of Landlock's interface, see landlock(7).
-func landlock() Check {
-	const version = 1 // LANDLOCK_CREATE_RULESET_VERSION
-	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version)
-	switch errno {
-	case 0:
-		return ok("landlock", fmt.Sprintf("ABI %d", abi))
-	case unix.EOPNOTSUPP:
-		return missing("landlock", "compiled in but not enabled", "an administrator can add landlock to the kernel's lsm= parameter", true)
+// landlockABI asks for the version of Landlock's interface, see landlock(7).
+func landlockABI() (int, error) {
+	abi, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if errno != 0 {
+		return 0, errno
 	}
-	return missing("landlock", "this kernel has none", "a kernel of Linux 5.13 or later with CONFIG_SECURITY_LANDLOCK", true)
+	return int(abi), nil
+}
+
+func secondWall() Check {
+	abi, err := landlockABI()
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return missing("landlock", "compiled in but not enabled", "an administrator can add landlock to the kernel's lsm= parameter", true)
+	case err != nil:
+		return missing("landlock", fmt.Sprintf("this kernel has none, or a container around sbx forbids it: %v", err),
+			"a kernel of Linux 5.13 or later with CONFIG_SECURITY_LANDLOCK", true)
+	}
+	return landlockCheck(abi)
+}
+
+// landlockCheck judges a version of the interface.
+func landlockCheck(abi int) Check {
+	why := fmt.Sprintf("ABI %d", abi)
+	lost := landlock.Lost(abi)
+	switch {
+	case abi < landlock.ABIRefer:
+		return missing("landlock", why+": "+lost[0], "a kernel of Linux 5.19 or later", true)
+	case len(lost) > 0:
+		return Check{Name: "landlock", State: CheckDegraded, Why: why + "; not held: " + strings.Join(lost, ", "),
+			Fix: "a kernel of Linux 6.12 or later", Admin: true}
+	case abi < landlock.ABIUnix:
+		why += "; sockets with a path are judged from ABI 9 on"
+	}
+	return ok("landlock", why)
 }
 
 // noFilters asks for a filter at an address that can't be read: a kernel that

@@ -34,6 +34,7 @@ type Facts struct {
 	CorePipe bool
 	Stdio    [3]Stdio
 	Exe      string // the running binary, "" when unknown
+	Landlock int    // version of the kernel's Landlock interface, 0 for none
 	Files    Files
 
 	// NoFilters is why the kernel takes no filters of system calls; nil: it does.
@@ -51,6 +52,9 @@ type Stdio struct {
 	// Path says that it was opened with O_PATH (open(2)): it is only a name, and
 	// whoever has it can open what it names, a terminal too.
 	Path bool
+	// File and Device say that it is one, which the command could open anew by
+	// way of /proc/self/fd; Read and Write are what it was opened for.
+	File, Device, Read, Write bool
 }
 
 // Entry is a file as Files found it.
@@ -131,6 +135,7 @@ func Probe(wantRange bool) (Facts, error) {
 	}
 	f.Nofile = firstlimit.Nofile
 	f.NoFilters = noFilters()
+	f.Landlock, _ = landlockABI() // why there is none is for doctor
 	if pattern, err := readSmall("/proc/sys/kernel/core_pattern", 4096); err == nil {
 		f.CorePipe = strings.HasPrefix(pattern, "|")
 	}
@@ -153,15 +158,19 @@ func stdio(fd int) (s Stdio) {
 	if unix.Fstat(fd, &st) != nil {
 		return s
 	}
-	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && flags&unix.O_PATH != 0 {
-		s.Path = true
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil {
+		s.Path = flags&unix.O_PATH != 0
+		s.Read, s.Write = flags&unix.O_ACCMODE != unix.O_WRONLY, flags&unix.O_ACCMODE != unix.O_RDONLY
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		s.Directory = true
+	case unix.S_IFREG:
+		s.File = true
 	case unix.S_IFCHR:
 		_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 		s.Terminal = err == nil
+		s.Device = !s.Terminal
 	}
 	return s
 }

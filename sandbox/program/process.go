@@ -100,8 +100,8 @@ func (b *builder) dropPrivileges(p *sandbox.Plan) {
 	b.capset(mask)
 	b.step("", "", "set no_new_privs")
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_NO_NEW_PRIVS), c(1), c(0), c(0), c(0))
-	// The place of Landlock, which needs no_new_privs. The system call filter
-	// comes last, in fork, so that nothing above needs its leave.
+	// Landlock comes next. The system call filter comes last, in fork, so that
+	// nothing above needs its leave.
 }
 
 // keepText prints what is kept when a step's sentence is asked for.

@@ -235,6 +235,7 @@ func facts(files *fakeFiles) host.Facts {
 		Environ: []string{"PATH=/usr/bin:/bin", "HOME=/home/dev", "TERM=xterm"},
 		SubUIDs: userns.Range{Start: 100000, Count: 65536}, SubGIDs: userns.Range{Start: 200000, Count: 65536},
 		NewUIDMap: "/usr/bin/newuidmap", NewGIDMap: "/usr/bin/newgidmap",
+		Landlock: 7,
 	}
 	for i := range f.Hard {
 		f.Hard[i] = unix.RLIM_INFINITY

@@ -41,6 +41,7 @@ func (r *resolver) features() {
 	} else {
 		add("no_nested_namespaces", "enforced", "/proc/sys/user/max_user_namespaces of the outer namespace", "", "security.nested_userns")
 	}
+	r.landlockFeature(add)
 	on("environment", true, fmt.Sprintf("allow-list, %d variables", len(p.Process.Env)), "environment.pass")
 	r.auditFeature(add)
 	add("terminal", "enforced", "the caller's terminal never gets in; "+terminalText(p), "", "process.tty")

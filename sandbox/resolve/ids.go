@@ -5,6 +5,7 @@ import (
 
 	"github.com/sbx-sandbox/sbx/profiles"
 	"github.com/sbx-sandbox/sbx/sandbox"
+	"github.com/sbx-sandbox/sbx/sandbox/landlock"
 	"github.com/sbx-sandbox/sbx/userns"
 )
 
@@ -125,6 +126,10 @@ func (r *resolver) namespaces() {
 		r.plan.Hostname = r.facts.Host
 	}
 	if r.plan.Network == sandbox.NetHost {
-		r.note("warning", "network", "network.mode", "the host's network is shared: its loopback services, the local network and abstract sockets are within reach")
+		what := "its loopback services and the local network"
+		if r.prof.Security.Landlock == "off" || r.facts.Landlock < landlock.ABIScopes {
+			what = "its loopback services, the local network and abstract sockets"
+		}
+		r.note("warning", "network", "network.mode", "the host's network is shared: %s are within reach", what)
 	}
 }

@@ -82,7 +82,8 @@ func TestMountFaults(t *testing.T) {
 func TestMountNotes(t *testing.T) {
 	for _, tt := range []struct{ name, target, text, host, level, want string }{
 		{"socket", "/s", "", "/s s", "warning", "/s is a socket: who listens on it can be talked to from inside, read-only or not"},
-		{"FIFO", "/s", "", "/s p", "warning", "/s is a FIFO: it can be written from inside, read-only or not"},
+		{"FIFO", "/s", "access = \"rw\"", "/s p", "warning", "/s is a FIFO: it can be written from inside"},
+		{"FIFO that no rule keeps from being written", "/s", "[security]\nlandlock = \"off\"", "/s p", "warning", "/s is a FIFO: it can be written from inside, read-only or not"},
 		{"sockets of the system", "/r", "source = \"/run\"", "/run/x/ d\n/run/docker.sock s\n/run/initctl p\n/run/lock/ d", "warning", "/run holds sockets or FIFOs (docker.sock, initctl): who listens on them can be talked to from inside, read-only or not"},
 		{"sockets of the session", "/r", "source = \"/run/user/1000\"", "/run/user/1000/bus s", "warning", "/run/user/1000 holds sockets or FIFOs (bus): who listens on them can be talked to from inside, read-only or not"},
 		{"sockets of a terminal", "/r", "source = \"/tmp/tmux\"", "/tmp/tmux/default s", "warning", "/tmp/tmux holds sockets or FIFOs (default): who listens on them can be talked to from inside, read-only or not"},

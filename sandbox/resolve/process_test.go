@@ -176,9 +176,14 @@ func TestLimits(t *testing.T) {
 }
 
 func TestSecurity(t *testing.T) {
+	security := func(text string) sandbox.Security {
+		s := planned(t, input(t, text)).Security
+		s.Landlock = sandbox.Landlock{} // has tests of its own
+		return s
+	}
 	filter := sandbox.Seccomp{Policy: "default", SpecAllow: true, From: "security.seccomp"}
-	same(t, "own id", planned(t, input(t, "security.nested_userns = false")).Security, sandbox.Security{NoNewPrivs: true, Keyring: true, Keep: []sandbox.Capability{}, Seccomp: filter})
-	same(t, "fake root", planned(t, input(t, "user.as = \"root\"\nsecurity.nested_userns = true")).Security,
+	same(t, "own id", security("security.nested_userns = false"), sandbox.Security{NoNewPrivs: true, Keyring: true, Keep: []sandbox.Capability{}, Seccomp: filter})
+	same(t, "fake root", security("user.as = \"root\"\nsecurity.nested_userns = true"),
 		sandbox.Security{NoNewPrivs: true, Keyring: true, NestedUserNS: true, Keep: sandbox.FakeRoot(), Seccomp: filter})
 }
 
@@ -193,14 +198,14 @@ func TestNamespaceFeatures(t *testing.T) {
 	all := map[string]string{
 		"user": "enforced", "mounts": "enforced", "pid": "enforced", "ipc": "enforced", "uts": "enforced", "cgroup_namespace": "enforced",
 		"network": "enforced", "no_new_privs": "enforced", "capabilities": "enforced", "keyring": "enforced", "seccomp": "enforced", "no_nested_namespaces": "enforced",
-		"environment": "enforced", "terminal": "enforced", "core": "enforced", "audit": "enforced",
+		"environment": "enforced", "terminal": "enforced", "core": "enforced", "audit": "enforced", "landlock": "enforced", "abstract_sockets": "enforced",
 	}
 	same(t, "features", state(planned(t, input(t, "security.nested_userns = false"))), all)
 	shared := planned(t, input(t, "security.nested_userns = true\n[network]\nmode = \"host\"\n[namespaces]\nipc = \"host\"\nuts = \"host\"\ncgroup = \"host\"\n[limits]\nmemory = \"1G\"\nprocesses = 3"))
 	for _, name := range []string{"ipc", "uts", "cgroup_namespace", "network", "no_nested_namespaces"} {
 		all[name] = "off"
 	}
-	all["memory"], all["processes"] = "degraded", "enforced"
+	all["memory"], all["processes"], all["landlock"] = "degraded", "enforced", "degraded"
 	same(t, "shared with the host", state(shared), all)
 	same(t, "host name", shared.Hostname, "desk")
 	same(t, "degraded", notes(shared, "degraded"), []string{"limits.memory: limits.memory holds for each process, not for all together; that takes cgroups"})

@@ -64,7 +64,7 @@ func Plan(in Input) (*sandbox.Plan, error) {
 	for _, decide := range []func(){
 		r.caller, r.ids, r.namespaces, r.root, r.home, r.workspace, r.mounts,
 		r.order, r.guards, r.own, r.audit, r.stdio, r.environment, r.command, r.workingDir,
-		r.limits, r.security, r.seccomp, r.features,
+		r.limits, r.security, r.landlock, r.seccomp, r.features,
 	} {
 		decide()
 	}
@@ -98,6 +98,8 @@ type resolver struct {
 	// keysRefused says that the system call filter refuses all that reaches keys.
 	keysRefused bool
 	kept        []kept // what of the workspace's repository stays as it is
+	// sockets are the targets of binds that are sockets.
+	sockets map[string]bool
 }
 
 // realStateDirs adds to sbx's own directories where links lead them: a linked

@@ -43,13 +43,13 @@ func (r *resolver) add(m sandbox.Mount) { r.plan.Mounts = append(r.plan.Mounts, 
 
 func (r *resolver) root() {
 	rt := &r.prof.Root
-	r.links, r.pin, r.linked = map[string]string{}, map[string]bool{}, map[string]bool{}
+	r.links, r.pin, r.linked, r.sockets = map[string]string{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	r.plan.Root = sandbox.Root{ReadOnly: rt.ReadOnly, Size: rootSize, Inodes: rootInodes, From: "root.source"}
 	r.pseudo()
 	switch {
 	case rt.Source == "/":
 		r.plan.Root.InPlace = true
-		r.talks(host.Entry{Path: "/run", IsDir: true}, "root.source") // the rest is covered by default
+		r.talks(host.Entry{Path: "/run", IsDir: true}, "/run", true, "root.source") // the rest is covered by default
 	case rt.Source == "host":
 		for _, d := range systemDirs {
 			r.rootEntry("/", d, true)
@@ -288,19 +288,23 @@ func (r *resolver) share(p, key string) {
 		r.note("info", "home", key, "%s is not there and was left out", p)
 		return
 	}
-	r.talks(e, key)
+	r.talks(e, p, true, key)
 	r.add(sandbox.Mount{Kind: sandbox.Bind, Target: p, Source: e.Path, IsDir: e.IsDir, ReadOnly: true, From: key})
 }
 
 // talks warns of sockets and FIFOs that a grant shows: the kernel lets them be
-// talked to whatever the mount's attributes are. Of a directory it looks at
+// talked to whatever the mount's attributes are; Landlock keeps a FIFO from being
+// written. target is where e will be. Of a directory it looks at
 // the names in it, and only where services are known to listen: most grants
 // are data, in trees that are too large to be looked through.
-func (r *resolver) talks(e host.Entry, key string) {
+func (r *resolver) talks(e host.Entry, target string, readOnly bool, key string) {
 	switch {
 	case e.Type() == unix.S_IFSOCK:
+		r.sockets[target] = true
 		r.note("warning", "mounts", key, "%s is a socket: who listens on it can be talked to from inside, read-only or not", e.Path)
-	case e.Type() == unix.S_IFIFO:
+	case e.Type() == unix.S_IFIFO && !readOnly:
+		r.note("warning", "mounts", key, "%s is a FIFO: it can be written from inside", e.Path)
+	case e.Type() == unix.S_IFIFO && !r.wall():
 		r.note("warning", "mounts", key, "%s is a FIFO: it can be written from inside, read-only or not", e.Path)
 	case e.IsDir:
 		places := []string{"/run", "/tmp", path.Join(r.facts.Home, ".gnupg"), path.Join(r.facts.Home, ".docker/run")}
@@ -484,7 +488,7 @@ func (r *resolver) source(m *profiles.Mount, key string) (e host.Entry, ok bool)
 }
 
 func (r *resolver) judgeBind(m *profiles.Mount, e host.Entry, key string) {
-	r.talks(e, key)
+	r.talks(e, r.follow(m.Target), m.Access == "ro", key)
 	if t := e.Type(); (t == unix.S_IFCHR || t == unix.S_IFBLK) && !m.Dev {
 		r.fail(&Error{Key: key, Msg: e.Path + " is a device", Hint: "set dev = true if the command is to have it"})
 	}

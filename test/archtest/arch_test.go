@@ -45,12 +45,16 @@ var rules = []struct {
 	},
 	{
 		pkg: "sandbox",
-		may: []string{"userns"},
+		may: []string{"userns", "sandbox/landlock"},
 		why: "a Plan is plain data; even x/sys would tempt it to look at the host",
 	},
 	{
+		pkg: "sandbox/landlock",
+		why: "rights as numbers and names; the header's are checked by its test",
+	},
+	{
 		pkg: "sandbox/host",
-		may: []string{"userns", "sandbox/host/internal/...", sys},
+		may: []string{"userns", "sandbox/landlock", "sandbox/host/internal/...", sys},
 		why: "the only prober, and it knows neither profiles nor plans: facts do not depend on what is wanted",
 	},
 	{
@@ -59,12 +63,12 @@ var rules = []struct {
 	},
 	{
 		pkg: "sandbox/resolve",
-		may: []string{"profiles", "sandbox/host", "sandbox", "sandbox/seccomp/policy", "sandbox/seccomp/compile", "userns", sys},
+		may: []string{"profiles", "sandbox/host", "sandbox", "sandbox/landlock", "sandbox/seccomp/policy", "sandbox/seccomp/compile", "userns", sys},
 		why: "deciding is pure: (Profile, Facts) -> Plan; of x/sys it takes numbers only",
 	},
 	{
 		pkg: "sandbox/program",
-		may: []string{"sandbox", "sandbox/seccomp", "userns", sys},
+		may: []string{"sandbox", "sandbox/landlock", "sandbox/seccomp", "userns", sys},
 		why: "compiling is pure: it takes numbers from x/sys and calls nothing",
 	},
 	{

@@ -282,9 +282,9 @@ func fileRows() []row {
 				}
 			},
 		},
-		row{
+		row{ // without Landlock, which would let nothing be made in /dev
 			id: "R43-memory", what: "the size of each file system in memory",
-			profile: "[root]\ntmp = \"1M\"\nshm = \"1M\"\n[home]\nsize = \"1M\"\n[mounts.\"/mnt/t\"]\ntype = \"tmpfs\"\nsize = \"1M\"\n",
+			profile: noLandlock + "[root]\ntmp = \"1M\"\nshm = \"1M\"\n[home]\nsize = \"1M\"\n[mounts.\"/mnt/t\"]\ntype = \"tmpfs\"\nsize = \"1M\"\n",
 			probe: []string{"PROBE", "all", "fill", "/tmp", "2048", "--", "fill", "/dev/shm", "2048", "--", "fill", "HOMEDIR", "2048",
 				"--", "fill", "/mnt/t", "2048", "--", "fill", "/run/user/" + fmt.Sprint(os.Getuid()), "20000", "--", "fill", "/", "2048", "--", "fill", "/dev", "2048"},
 			outside: []string{"PROBE", "all", "fill", "HOMEDIR", "2048"},
@@ -294,7 +294,7 @@ func fileRows() []row {
 		},
 		row{
 			id: "R43-memory", what: "the number of files in each",
-			profile: "[root]\ntmp = \"1M\"\nshm = \"1M\"\n[home]\nsize = \"1M\"\n[mounts.\"/mnt/t\"]\ntype = \"tmpfs\"\nsize = \"1M\"\ninodes = 50\n",
+			profile: noLandlock + "[root]\ntmp = \"1M\"\nshm = \"1M\"\n[home]\nsize = \"1M\"\n[mounts.\"/mnt/t\"]\ntype = \"tmpfs\"\nsize = \"1M\"\ninodes = 50\n",
 			probe: []string{"PROBE", "all", "inodes", "/tmp", "600", "--", "inodes", "/dev/shm", "600", "--", "inodes", "HOMEDIR", "600",
 				"--", "inodes", "/mnt/t", "60", "--", "inodes", "/run/user/" + fmt.Sprint(os.Getuid()), "5000", "--", "inodes", "/dev", "600"},
 			outside: []string{"PROBE", "all", "inodes", "HOMEDIR", "600"},

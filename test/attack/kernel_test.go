@@ -180,7 +180,7 @@ func namespaceRows() []row {
 				"fstype /dev/tty: device 5:0\nnames /dev/pts: ptmx\nopens /dev/kmsg: denied: ENOENT\nopens /dev/fuse: denied: ENOENT",
 		},
 		{
-			id: "R32-devices", what: "making one", profile: "[user]\nas = \"root\"\n",
+			id: "R32-devices", what: "making one", profile: noLandlock + "[user]\nas = \"root\"\n",
 			probe:   []string{"PROBE", "all", "mknod", "/tmp/b", "block", "--", "mknod", "/tmp/c", "char", "--", "mknod", "/dev/c", "char", "--", "mknod", "WORK/c", "char", "--", "mknod", "WORK/f", "fifo"},
 			outside: []string{"PROBE", "mknod", "WORK/f", "fifo"},
 			control: "reached",

@@ -94,7 +94,7 @@ var attacks = []attack{
 	{51, "holes of a bus proxy", "flatpak and xdg-dbus-proxy", withLife, "no bus can be granted but by its socket, with a warning"},
 	{52, "setuid programs inside", "nosuid, no_new_privs", implemented, ""},
 	{53, "setuid files left for the host's other users", "systemd's RestrictSUIDSGID", implemented, "openat2(2) keeps its mode where a filter can't look"},
-	{54, "FIFOs and sockets behind a read-only bind", "a FIFO on a read-only mount is writable", implemented, "the kernel has no means against it: what is granted by name is warned of"},
+	{54, "FIFOs and sockets behind a read-only bind", "a FIFO on a read-only mount is writable", implemented, "Landlock keeps a FIFO from being written; against sockets the kernel has no means before its ABI 9: what is granted by name is warned of"},
 	{55, "core dumps in the project, or to the host's handler", "core(5)", implemented, ""},
 	{56, "published ports: address and source", "CVE-2021-20199", withNet, "nothing can be published yet"},
 	{57, "a network helper taken over by packets", "CVE-2019-6778", withNet, "there is no helper"},

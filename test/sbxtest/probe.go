@@ -185,6 +185,19 @@ func probeTTY() error {
 	return nil
 }
 
+// probeLandlock asks for the version of the interface; 6 brought scopes
+// (landlock(7)).
+func probeLandlock() error {
+	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if errno != 0 {
+		return fmt.Errorf("landlock_create_ruleset: %w", errno)
+	}
+	if abi < 6 {
+		return fmt.Errorf("ABI %d of Landlock", abi)
+	}
+	return nil
+}
+
 func probeRoot() error {
 	if os.Geteuid() != 0 {
 		return errors.New("not running as root")

@@ -22,19 +22,20 @@ type Feature struct {
 
 // The features. Each is tried once in a process.
 var (
-	UserNS  = Feature{"userns", sync.OnceValue(probeUserNS)}   // an unprivileged user namespace with capabilities in it
-	Subuid  = Feature{"subuid", sync.OnceValue(probeSubuid)}   // a range of ids, mapped by newuidmap and newgidmap
-	Overlay = Feature{"overlay", sync.OnceValue(probeOverlay)} // overlayfs mounted in a user namespace
-	FUSE    = Feature{"fuse", sync.OnceValue(probeFUSE)}       // /dev/fuse opens
-	Tun     = Feature{"tun", sync.OnceValue(probeTun)}         // /dev/net/tun opens
-	Pasta   = Feature{"pasta", sync.OnceValue(probePasta)}     // pasta starts a command in a network of its own
-	TTY     = Feature{"tty", sync.OnceValue(probeTTY)}         // a pseudo-terminal
-	Root    = Feature{"root", sync.OnceValue(probeRoot)}       // the test runs as root
+	UserNS   = Feature{"userns", sync.OnceValue(probeUserNS)}     // an unprivileged user namespace with capabilities in it
+	Subuid   = Feature{"subuid", sync.OnceValue(probeSubuid)}     // a range of ids, mapped by newuidmap and newgidmap
+	Overlay  = Feature{"overlay", sync.OnceValue(probeOverlay)}   // overlayfs mounted in a user namespace
+	FUSE     = Feature{"fuse", sync.OnceValue(probeFUSE)}         // /dev/fuse opens
+	Tun      = Feature{"tun", sync.OnceValue(probeTun)}           // /dev/net/tun opens
+	Pasta    = Feature{"pasta", sync.OnceValue(probePasta)}       // pasta starts a command in a network of its own
+	TTY      = Feature{"tty", sync.OnceValue(probeTTY)}           // a pseudo-terminal
+	Landlock = Feature{"landlock", sync.OnceValue(probeLandlock)} // Landlock with scopes
+	Root     = Feature{"root", sync.OnceValue(probeRoot)}         // the test runs as root
 )
 
 // Features are the features above by their names.
 func Features() []Feature {
-	return []Feature{UserNS, Subuid, Overlay, FUSE, Tun, Pasta, TTY, Root}
+	return []Feature{UserNS, Subuid, Overlay, FUSE, Tun, Pasta, TTY, Landlock, Root}
 }
 
 // Tool is the feature of having a program installed.

@@ -50,6 +50,8 @@ func probes() map[string]func(args []string) {
 		"groups":      func([]string) { say(unix.Setgroups([]int{})) },
 		"mknod":       mknod,
 		"kill":        kill,
+		"abstract":    abstract,
+		"handed":      handed,
 		"pid":         attackPID,
 		"overwrite":   overwrite,
 		"exec":        execute,
