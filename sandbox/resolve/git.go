@@ -349,19 +349,11 @@ func (r *resolver) keepRepository(guards map[string]int) {
 			if cover.Kind != sandbox.Bind || cover.ReadOnly || !cover.IsDir || !within(k.path, cover.Source) || k.path == cover.Source {
 				continue
 			}
-			inside := path.Join(cover.Target, k.path[len(cover.Source):])
-			at := r.covering(inside, len(r.plan.Mounts))
-			if at == nil || at.ReadOnly || at.Kind != sandbox.Bind && at.Kind != sandbox.Guard || hostPath(*at, inside) != k.path {
-				continue // out of reach there, or read-only already
-			}
-			for _, dir := range between(cover.Target, inside) {
-				r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(cover, dir), IsDir: true, Why: "so that it can't be renamed away"}, guards)
-			}
 			why := "commits reach it, settings and hooks stay as they are"
 			if k.readOnly {
 				why = "what git takes orders from"
 			}
-			r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: inside, Source: k.path, IsDir: e.IsDir, ReadOnly: k.readOnly, From: "workspace.git", Why: why}, guards)
+			r.guardIn(cover, sandbox.Mount{Source: k.path, IsDir: e.IsDir, ReadOnly: k.readOnly, From: "workspace.git", Why: why}, notRenamed, guards)
 		}
 	}
 }

@@ -204,10 +204,7 @@ func (r *resolver) keep(target string, guards map[string]int) {
 	if cover == nil || cover.Kind != sandbox.Bind || cover.ReadOnly {
 		return
 	}
-	bind := *cover
-	for _, dir := range between(bind.Target, target) {
-		r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(bind, dir), IsDir: true, Why: "so that what is hidden in it is found again"}, guards)
-	}
+	r.pinAbove(*cover, target, "so that what is hidden in it is found again", guards)
 }
 
 func (r *resolver) guard(p string, guards map[string]int) {
@@ -241,15 +238,31 @@ func (r *resolver) guard(p string, guards map[string]int) {
 		if !within(e.Path, cover.Source) || e.Path == cover.Source {
 			continue
 		}
-		inside := path.Join(cover.Target, e.Path[len(cover.Source):])
-		at := r.covering(inside, len(r.plan.Mounts))
-		if at == nil || at.ReadOnly || at.Kind != sandbox.Bind && at.Kind != sandbox.Guard || hostPath(*at, inside) != e.Path {
-			continue // out of reach there, or read-only already
-		}
-		for _, dir := range between(cover.Target, inside) {
-			r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(cover, dir), IsDir: true, Why: "so that it can't be renamed away"}, guards)
-		}
-		r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: inside, Source: e.Path, IsDir: e.IsDir, ReadOnly: true, Why: "sbx's own"}, guards)
+		r.guardIn(cover, sandbox.Mount{Source: e.Path, IsDir: e.IsDir, ReadOnly: true, Why: "sbx's own"}, notRenamed, guards)
+	}
+}
+
+// notRenamed is why the directories above a guard are pinned.
+const notRenamed = "so that it can't be renamed away"
+
+// guardIn binds g, of which all but the place is given, onto itself where bind
+// shows its source, and pins the directories above it there, for the reason pin.
+// Nothing is done where it is out of reach or read-only already.
+func (r *resolver) guardIn(bind, g sandbox.Mount, pin string, guards map[string]int) {
+	g.Kind, g.Target = sandbox.Guard, path.Join(bind.Target, g.Source[len(bind.Source):])
+	at := r.covering(g.Target, len(r.plan.Mounts))
+	if at == nil || at.ReadOnly || at.Kind != sandbox.Bind && at.Kind != sandbox.Guard || hostPath(*at, g.Target) != g.Source {
+		return
+	}
+	r.pinAbove(bind, g.Target, pin, guards)
+	r.addGuard(g, guards)
+}
+
+// pinAbove makes mount points of the directories between bind and a path on it:
+// those can't be renamed.
+func (r *resolver) pinAbove(bind sandbox.Mount, p, why string, guards map[string]int) {
+	for _, dir := range between(bind.Target, p) {
+		r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(bind, dir), IsDir: true, Why: why}, guards)
 	}
 }
 

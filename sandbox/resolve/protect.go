@@ -100,22 +100,10 @@ func (r *resolver) protectOne(p, key string, guards map[string]int) {
 			r.fail(&Error{Key: cover.From, Msg: fmt.Sprintf("%s is protected by workspace.protect and can't be given to the command to write", cover.Source),
 				Hint: `leave it out, set access = "ro", or name the entry in workspace.unprotect`})
 		case within(e.Path, cover.Source):
-			r.readOnly(cover, e.Path, e.IsDir, key, guards)
+			r.guardIn(cover, sandbox.Mount{Source: e.Path, IsDir: e.IsDir, ReadOnly: true, From: key, Why: "the host runs it later"},
+				"so that what is protected in it stays there", guards)
 		}
 	}
-}
-
-// readOnly guards the host's path p where the bind shows it.
-func (r *resolver) readOnly(bind sandbox.Mount, p string, isDir bool, key string, guards map[string]int) {
-	inside := path.Join(bind.Target, p[len(bind.Source):])
-	at := r.covering(inside, len(r.plan.Mounts))
-	if at == nil || at.ReadOnly || at.Kind != sandbox.Bind && at.Kind != sandbox.Guard || hostPath(*at, inside) != p {
-		return // out of reach there, or read-only already
-	}
-	for _, dir := range between(bind.Target, inside) {
-		r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(bind, dir), IsDir: true, Why: "so that what is protected in it stays there"}, guards)
-	}
-	r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: inside, Source: p, IsDir: isDir, ReadOnly: true, From: key, Why: "the host runs it later"}, guards)
 }
 
 // audit decides which trees of the host's are looked through afterwards.
