@@ -9,9 +9,8 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/sbx-sandbox/sbx/sandbox/run"
-
 	"github.com/sbx-sandbox/sbx/profiles"
+	"github.com/sbx-sandbox/sbx/sandbox/run"
 )
 
 // Exit codes of sbx itself. A command's own come through unchanged.

@@ -172,7 +172,7 @@ func verbPage(c *command) string {
 	}
 	if c.runs {
 		r.section(`"EXIT STATUS"`)
-		for _, s := range exitStatuses[:6] {
+		for _, s := range exitStatuses[:slices.IndexFunc(exitStatuses, func(s [2]string) bool { return s[0] == "2" })] {
 			r.item(s[0], s[1])
 		}
 	}
