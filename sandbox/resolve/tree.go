@@ -294,9 +294,9 @@ func (r *resolver) share(p, key string) {
 
 // talks warns of sockets and FIFOs that a grant shows: the kernel lets them be
 // talked to whatever the mount's attributes are; Landlock keeps a FIFO from being
-// written. target is where e will be. Of a directory it looks at
-// the names in it, and only where services are known to listen: most grants
-// are data, in trees that are too large to be looked through.
+// written. target is where e will be. Of a directory it looks at the names in it,
+// and only where services are known to listen: most grants are data, in trees that
+// are too large to be looked through.
 func (r *resolver) talks(e host.Entry, target string, readOnly bool, key string) {
 	switch {
 	case e.Type() == unix.S_IFSOCK:
