@@ -227,3 +227,16 @@ func TestProfileExample(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestManStatuses: the pages of the verbs that run a command have every status
+// that a script may meet.
+func TestManStatuses(t *testing.T) {
+	pages := manPages()
+	for _, name := range []string{"sbx-run.1", "sbx-shell.1"} {
+		for _, status := range []int{exitAudit, 124, exitSbx, 126, 127} {
+			if !strings.Contains(pages[name], fmt.Sprintf("\n.B %d\n", status)) {
+				t.Errorf("%s does not name the status %d", name, status)
+			}
+		}
+	}
+}
