@@ -23,7 +23,9 @@ var systemDirs = []string{"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32
 // the host's people, services or keys (`root.etc = "minimal"`).
 var minimalEtc = []string{
 	"alternatives", "bash.bashrc", "ca-certificates", "crypto-policies", "debian_version", "fonts",
-	"gai.conf", "host.conf", "inputrc", "java", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
+	"gai.conf", "groff", "host.conf", "inputrc", "java", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
+	// Debian's Java has its security properties here and does not start without them.
+	"java-8-openjdk", "java-11-openjdk", "java-17-openjdk", "java-21-openjdk", "java-25-openjdk",
 	"locale.alias", "locale.conf", "localtime", "lsb-release", "magic", "man_db.conf", "manpath.config",
 	"mime.types", "networks",
 	"nsswitch.conf", "os-release", "pki", "profile", "profile.d", "protocols", "python3", "rpc",
