@@ -5,6 +5,7 @@ package entry
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sbx-sandbox/sbx/test/sbxtest"
 )
@@ -92,6 +94,35 @@ func TestEntry(t *testing.T) {
 			}
 			if late := child.Match(text[at[0]:]); late != tt.late {
 				t.Errorf("a child after the runtime: %v\n%s", late, text)
+			}
+		})
+	}
+}
+
+// TestIgnoredSIGCHLD: whoever starts sbx may ignore SIGCHLD, which is inherited.
+// PID 1 hears of the command's end all the same.
+func TestIgnoredSIGCHLD(t *testing.T) {
+	sbxtest.Require(t, sbxtest.UserNS, sbxtest.Tool("env"))
+	sbxtest.Leftovers(t)
+	for _, tt := range []struct {
+		name string
+		sbx  string
+	}{
+		{"with the entry", link(t, "-ldflags=-E=sbx_entry")},
+		{"without", link(t)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, "env", "--ignore-signal=CHLD", tt.sbx, "run", "build", "--", "sh", "-c", "exit 7")
+			cmd.Dir = t.TempDir()
+			out, err := cmd.CombinedOutput()
+			if ctx.Err() != nil {
+				t.Fatalf("it goes on after the command has ended: %s", out)
+			}
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != 7 {
+				t.Errorf("%v instead of status 7: %s", err, out)
 			}
 		})
 	}

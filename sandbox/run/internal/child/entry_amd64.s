@@ -18,12 +18,14 @@
 #define SYS_close   3
 #define SYS_mmap    9
 #define SYS_munmap  11
+#define SYS_rt_sigaction 13
 #define SYS_ioctl   16
 #define SYS_madvise 28
 #define SYS_pipe2   293
 
 #define TCGETS        0x5401
 #define EBADF         9
+#define SIGCHLD       17
 #define AT_BASE       7
 #define O_CLOEXEC     0x80000
 #define MADV_DONTFORK 10
@@ -87,6 +89,16 @@ stream:
 	JCC  runtime
 	MOVQ AX, BX
 	MOVQ AX, ·early+0(SB)
+
+	// Whoever started sbx may ignore SIGCHLD, and CLONE_CLEAR_SIGHAND leaves
+	// that as it is: PID 1 would never hear of a process's end. The runtime takes
+	// the signal for itself in any case. The block is all zeros, SIG_DFL.
+	MOVQ $SYS_rt_sigaction, AX
+	MOVQ $SIGCHLD, DI
+	MOVQ BX, SI
+	MOVQ $0, DX
+	MOVQ $8, R10
+	SYSCALL
 
 	LEAQ ·early+16(SB), R12
 pipe:

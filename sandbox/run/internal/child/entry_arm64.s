@@ -12,12 +12,14 @@
 #define SYS_ioctl   29
 #define SYS_close   57
 #define SYS_pipe2   59
+#define SYS_rt_sigaction 134
 #define SYS_munmap  215
 #define SYS_mmap    222
 #define SYS_madvise 233
 
 #define TCGETS        0x5401
 #define EBADF         9
+#define SIGCHLD       17
 #define AT_BASE       7
 #define O_CLOEXEC     0x80000
 #define MADV_DONTFORK 10
@@ -74,6 +76,13 @@ stream:
 	MOVD R0, R19
 	MOVD $·early(SB), R20
 	MOVD R19, 0(R20)
+
+	MOVD $SIGCHLD, R0
+	MOVD R19, R1
+	MOVD $0, R2
+	MOVD $8, R3
+	MOVD $SYS_rt_sigaction, R8
+	SVC
 
 	ADD  $16, R20, R22
 pipe:
