@@ -44,6 +44,30 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// TestTraced: a process that asks its parent, PID 1, to trace it stops at its next
+// signal, which is not its end.
+func TestTraced(t *testing.T) {
+	sbxtest.Require(t, sbxtest.Tool("perl"))
+	w, p := statusWorld(t)
+	const script = `syscall(%d, 0, 0, 0, 0) == 0 or exit 1; $SIG{USR1} = sub { $n++ }; kill "WINCH", $$; kill "USR1", $$; exit 7 + $n if @ARGV; exec $^X, "-e", "exit 9"`
+	perl := fmt.Sprintf(script, unix.SYS_PTRACE)
+	for _, tt := range []struct {
+		name string
+		argv []string
+		want int
+	}{
+		{"a signal that does nothing, one that is handled", []string{"perl", "-e", perl, "stay"}, 8},
+		{"another program", []string{"perl", "-e", perl}, 9},
+		{"a process below", []string{"sh", "-c", `(perl -e '` + perl + `' &) ; sleep 0.3; exit 4`}, 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := w.Run(t, w.Sandboxed(p, tt.argv...)...); got.Code != tt.want || got.Err != "" {
+				t.Errorf("status %d, want %d; %q", got.Code, tt.want, got.Err)
+			}
+		})
+	}
+}
+
 func TestStatusOfSbx(t *testing.T) {
 	w, p := statusWorld(t)
 	w.Write(t, w.Work+"/plain", "x")

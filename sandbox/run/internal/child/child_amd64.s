@@ -22,6 +22,7 @@
 #define SYS_rt_sigprocmask  14
 #define SYS_wait4           61
 #define SYS_kill            62
+#define SYS_ptrace          101
 #define SYS_rt_sigtimedwait 128
 #define SYS_exit_group      231
 #define SYS_clone3          435
@@ -231,10 +232,11 @@ reap:
 	JEQ  reap
 	TESTQ AX, AX
 	JLT  lost
+	CMPB HEAD_STATUS(BX), $0x7f
+	JEQ  traced
 	CMPQ AX, R12
 	JNE  reap
 
-over:
 	MOVQ R14, DI
 	LEAQ HEAD_STATUS(BX), SI
 	MOVQ $4, DX
@@ -242,6 +244,18 @@ over:
 	SYSCALL
 	MOVQ $0, DI
 	JMP  exit
+
+traced: // it stopped: it asked its parent to trace it (ptrace(2), PTRACE_TRACEME)
+	MOVQ AX, SI
+	MOVBQZX (HEAD_STATUS+1)(BX), R10 // the signal it is to have
+	CMPQ R10, $5 // SIGTRAP, which tells a tracer of execve
+	JNE  2(PC)
+	MOVQ $0, R10
+	MOVQ $SYS_ptrace, AX
+	MOVQ $17, DI // PTRACE_DETACH
+	MOVQ $0, DX
+	SYSCALL
+	JMP  reap
 
 lost: // there is no telling how the command ended
 	MOVQ $125, DI

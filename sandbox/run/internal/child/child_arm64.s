@@ -17,6 +17,7 @@
 
 #define SYS_write           64
 #define SYS_exit_group      94
+#define SYS_ptrace          117
 #define SYS_kill            129
 #define SYS_rt_sigprocmask  135
 #define SYS_rt_sigtimedwait 137
@@ -210,10 +211,12 @@ reap:
 	CMN  $4, R0
 	BEQ  reap
 	TBNZ $63, R0, lost
+	MOVBU HEAD_STATUS(R19), R9
+	CMP  $0x7f, R9
+	BEQ  traced
 	CMP  R22, R0
 	BNE  reap
 
-over:
 	MOVD R23, R0
 	ADD  $HEAD_STATUS, R19, R1
 	MOVD $4, R2
@@ -221,6 +224,18 @@ over:
 	SVC
 	MOVD $0, R0
 	B    exit
+
+traced: // it stopped: it asked its parent to trace it (ptrace(2), PTRACE_TRACEME)
+	MOVD R0, R1
+	MOVBU (HEAD_STATUS+1)(R19), R3
+	CMP  $5, R3
+	BNE  2(PC)
+	MOVD $0, R3
+	MOVD $SYS_ptrace, R8
+	MOVD $17, R0
+	MOVD $0, R2
+	SVC
+	B    reap
 
 lost: // there is no telling how the command ended
 	MOVD $125, R0
