@@ -174,6 +174,7 @@ type Pseudo struct {
 	Dev     bool     `json:"dev"`     // minimal /dev with own devpts and shm
 	Devices []string `json:"devices"` // names under /dev
 	Shm     int64    `json:"shm"`     // bytes; 0 = none
+	Mqueue  bool     `json:"mqueue"`  // /dev/mqueue with the queues of an own IPC namespace, mq_overview(7)
 	PtyGID  int      `json:"pty_gid"` // group of terminals, -1 where it is not mapped
 	// Masked paths read as empty, ReadOnly ones can't be written. Below /proc,
 	// without the prefix. Those that this kernel lacks are passed over.

@@ -120,7 +120,11 @@ func (pg page) files() {
 	}
 	pg.line("root.proc", "/proc  %s", map[sandbox.ProcMode]string{sandbox.ProcNew: "of its own processes", sandbox.ProcPid: "processes only", sandbox.ProcNone: "none"}[p.Proc])
 	if p.Pseudo.Dev {
-		pg.line("root.dev", "/dev  %s, pts, shm %s", strings.Join(p.Pseudo.Devices, ", "), bytesText(p.Pseudo.Shm))
+		queues := ""
+		if p.Pseudo.Mqueue {
+			queues = ", mqueue"
+		}
+		pg.line("root.dev", "/dev  %s, pts%s, shm %s", strings.Join(p.Pseudo.Devices, ", "), queues, bytesText(p.Pseudo.Shm))
 	} else {
 		pg.line("root.dev", "/dev  none")
 	}

@@ -486,6 +486,12 @@ func (b *builder) dev(p *sandbox.Plan) {
 		opts += fmt.Sprintf(",gid=%d", p.Pseudo.PtyGID)
 	}
 	b.classic("devpts", "dev/pts", unix.MS_NOSUID|unix.MS_NOEXEC, opts)
+	if p.Pseudo.Mqueue {
+		b.step("/dev/mqueue", "namespaces.ipc", "mount own message queues on /dev/mqueue")
+		b.mkdir("dev/mqueue", 0o1777, true)
+		// A kernel may have none.
+		b.p.Ops[b.classic("mqueue", "dev/mqueue", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")].Tolerate = uint8(unix.ENODEV)
+	}
 	if p.Pseudo.Shm == 0 { // to the kernel, a size of 0 is no limit
 		return
 	}

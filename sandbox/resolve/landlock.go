@@ -126,6 +126,10 @@ func (r *resolver) allowPseudo() {
 		if p.Pseudo.Shm > 0 {
 			r.allow("/dev/shm", landlock.Read|landlock.Execute|landlock.Write|landlock.Make)
 		}
+		if p.Pseudo.Mqueue { // mq_open(3) reaches the queues by a mount of the kernel's own, with this root
+			l := &p.Security.Landlock
+			l.Rules = append(l.Rules, sandbox.LandlockRule{Path: "/dev/mqueue", Allow: (landlock.Read | landlock.Write | landlock.Make) & l.Handled})
+		}
 	}
 	if p.Proc != sandbox.ProcNone {
 		r.allow("/proc", landlock.Read|landlock.Write)

@@ -27,6 +27,7 @@ func TestLandlockRules(t *testing.T) {
 		rw      = ": read, execute, write, make and remove"
 		rx      = ": read, execute"
 		dev     = "/dev: read, write, ioctl on devices"
+		queues  = "/dev/mqueue: read, write, make and remove"
 		proc    = "/proc: read, write"
 		bare    = "root.source = \"empty\"\nhome.mode = \"none\"\nworkspace.access = \"none\"\nroot.tmp = 0\n"
 		noDev   = bare + "root.dev = \"none\"\nroot.proc = \"none\"\n"
@@ -40,16 +41,16 @@ func TestLandlockRules(t *testing.T) {
 	}{
 		{
 			name: "build", text: "extends = [\"builtin:build\"]",
-			want: []string{"/: list directories", "/etc" + rx, "/home/dev" + rw, runtime, "/tmp" + rw, "/usr" + rx, dev, "/dev/shm" + rw, proc},
+			want: []string{"/: list directories", "/etc" + rx, "/home/dev" + rw, runtime, "/tmp" + rw, "/usr" + rx, dev, "/dev/shm" + rw, queues, proc},
 			only: []string{"/proc/sys"},
 		},
 		{
 			name: "the host's tree in place", text: "root.source = \"/\"\nhome.mode = \"none\"",
-			want: []string{"/" + rx, "/home/dev" + rw, "/tmp" + rw, dev, "/dev/shm" + rw, proc},
+			want: []string{"/" + rx, "/home/dev" + rw, "/tmp" + rw, dev, "/dev/shm" + rw, queues, proc},
 			only: []string{"/dev", "/proc", "/proc/sys"},
 		},
 		{name: "nothing of its own", text: noDev, want: base},
-		{name: "own devices, no shared memory", text: bare + "root.shm = 0\nroot.proc = \"pid\"", want: append(base[:2:2], dev, proc)},
+		{name: "own devices, no shared memory", text: bare + "root.shm = 0\nroot.proc = \"pid\"", want: append(base[:2:2], dev, queues, proc)},
 		{name: "own /sys", text: noDev + "root.sys = \"ro\"", want: append(base[:2:2], "/sys: read")},
 		{name: "a root to write", text: noDev + "root.read_only = false", want: []string{"/" + rw}},
 		{

@@ -82,7 +82,7 @@ func (r *resolver) pseudo() {
 	ps := &r.plan.Pseudo
 	ps.PtyGID = -1
 	if rt.Dev == "minimal" {
-		ps.Dev, ps.Shm = true, rt.Shm
+		ps.Dev, ps.Shm, ps.Mqueue = true, rt.Shm, r.prof.Namespaces.IPC == "private"
 		ps.Devices = []string{"full", "null", "random", "tty", "urandom", "zero"}
 		const ttyGroup = 5 // of every Linux distribution's /etc/group
 		if _, ok := r.plan.IDs.OuterGIDs.Outside(ttyGroup); ok {

@@ -218,7 +218,7 @@ func TestAccountFiles(t *testing.T) {
 
 func TestPseudo(t *testing.T) {
 	devices := []string{"full", "null", "random", "tty", "urandom", "zero"}
-	full := sandbox.Pseudo{Dev: true, Devices: devices, Shm: 64 << 20, PtyGID: -1, ProcMasked: []string{"keys", "key-users"}, ProcReadOnly: []string{"sys"}}
+	full := sandbox.Pseudo{Dev: true, Devices: devices, Shm: 64 << 20, Mqueue: true, PtyGID: -1, ProcMasked: []string{"keys", "key-users"}, ProcReadOnly: []string{"sys"}}
 	with := func(change func(*sandbox.Pseudo)) sandbox.Pseudo {
 		p := full
 		change(&p)
@@ -231,7 +231,8 @@ func TestPseudo(t *testing.T) {
 	}{
 		{"default", "", 1000, full},
 		{"no dev", "root.dev = \"none\"", 1000, sandbox.Pseudo{PtyGID: -1, ProcMasked: full.ProcMasked, ProcReadOnly: full.ProcReadOnly}},
-		{"processes only", "root.proc = \"pid\"", 1000, sandbox.Pseudo{Dev: true, Devices: devices, Shm: 64 << 20, PtyGID: -1}},
+		{"processes only", "root.proc = \"pid\"", 1000, sandbox.Pseudo{Dev: true, Devices: devices, Shm: 64 << 20, Mqueue: true, PtyGID: -1}},
+		{"the host's queues", "namespaces.ipc = \"host\"", 1000, with(func(p *sandbox.Pseudo) { p.Mqueue = false })},
 		{"the group of terminals is mapped", "user.map = \"range\"", 1000, with(func(p *sandbox.Pseudo) { p.PtyGID = 5 })},
 		{"own sys", "root.sys = \"ro\"", 1000, with(func(p *sandbox.Pseudo) { p.Sys = true })},
 		{"the host's sys", "root.sys = \"ro\"\nnetwork.mode = \"host\"", 1000, full},

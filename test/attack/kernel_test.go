@@ -169,7 +169,7 @@ func namespaceRows() []row {
 			id: "R32-devices", what: "which there are",
 			probe:   []string{"PROBE", "names", "/dev"},
 			control: "~kmsg",
-			want:    "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero",
+			want:    "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero",
 		},
 		{
 			id: "R32-devices", what: "each is what it is called",

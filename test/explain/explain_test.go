@@ -202,6 +202,9 @@ func expected(plan *sandbox.Plan, inside []mount) map[string]expectation {
 		want["/dev"] = expectation{fstype: "tmpfs", noexec: true, dev: true}
 		want["/dev/pts"] = expectation{fstype: "devpts", noexec: true, dev: true}
 		want["/dev/shm"] = expectation{fstype: "tmpfs", size: plan.Pseudo.Shm}
+		if _, ok := at(inside, "/dev/mqueue"); ok && plan.Pseudo.Mqueue { // a kernel may have none
+			want["/dev/mqueue"] = expectation{fstype: "mqueue", noexec: true}
+		}
 		for _, d := range plan.Pseudo.Devices {
 			want["/dev/"+d] = expectation{device: true, source: "/dev/" + d}
 		}
@@ -446,6 +449,9 @@ func checkProcess(t testing.TB, plan *sandbox.Plan, inside, outside map[string]s
 	checkFilter(t, plan, inside, outside)
 	if plan.Pseudo.Dev {
 		want := slices.Concat([]string{"fd", "ptmx", "pts", "shm", "stderr", "stdin", "stdout"}, plan.Pseudo.Devices)
+		if plan.Pseudo.Mqueue {
+			want = append(want, "mqueue")
+		}
 		slices.Sort(want)
 		if got := strings.Fields(inside["dev"]); !slices.Equal(got, want) {
 			t.Errorf("/dev: planned %v, it has %v", want, got)

@@ -45,6 +45,8 @@ var own = []ownCall{
 	{unix.SYS_GETDENTS64, "getdents64", []unix.Errno{unix.EIO, unix.ENOMEM}, nil},
 	{unix.SYS_READLINKAT, "readlinkat", []unix.Errno{unix.EIO, unix.ENOMEM}, nil},
 	{unix.SYS_STATX, "statx", []unix.Errno{unix.EIO, unix.ENOMEM}, nil},
+	{unix.SYS_FSTATFS, "fstatfs", []unix.Errno{unix.EIO}, nil},
+	{unix.SYS_LANDLOCK_CREATE_RULESET, "landlock_create_ruleset", []unix.Errno{unix.ENOSYS, unix.EOPNOTSUPP}, nil},
 	{unix.SYS_FACCESSAT, "faccessat", []unix.Errno{unix.EIO}, nil},
 	{unix.SYS_FACCESSAT2, "faccessat2", []unix.Errno{unix.EIO}, nil},
 	{unix.SYS_GETCWD, "getcwd", []unix.Errno{unix.ENOENT, unix.ENOMEM}, nil},
@@ -90,7 +92,7 @@ var runtimes = []int{
 	unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT, unix.SYS_EVENTFD2, unix.SYS_EXIT, unix.SYS_EXIT_GROUP, unix.SYS_EXECVE,
 	unix.SYS_SET_TID_ADDRESS, unix.SYS_SET_ROBUST_LIST, unix.SYS_RSEQ, unix.SYS_BRK, unix.SYS_PRCTL, unix.SYS_UNAME, unix.SYS_GETRANDOM,
 	unix.SYS_GETUID, unix.SYS_GETEUID, unix.SYS_GETGID, unix.SYS_GETEGID, unix.SYS_GETPPID, unix.SYS_GETPGID, unix.SYS_CLOSE, unix.SYS_RESTART_SYSCALL,
-	unix.SYS_KILL, unix.SYS_PIDFD_OPEN, unix.SYS_LSEEK, unix.SYS_FCNTL,
+	unix.SYS_KILL, unix.SYS_PIDFD_OPEN, unix.SYS_LSEEK, unix.SYS_FCNTL, unix.SYS_CLOCK_GETTIME,
 }
 
 // TestSupervisorFails lets sbx's own calls fail. It may do without what it

@@ -22,6 +22,12 @@ async def talk():
 
 if __name__ == "__main__":
     assert sys.prefix != sys.base_prefix
+    # Message queues of POSIX, for which Python has no module.
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    queue = libc.mq_open(b"/sbx-tools", os.O_CREAT | os.O_RDWR, 0o600, None)
+    assert queue >= 0, os.strerror(ctypes.get_errno())
+    assert libc.mq_unlink(b"/sbx-tools") == 0
     for how in "fork", "spawn", "forkserver":
         ctx = multiprocessing.get_context(how)
         with ctx.Pool(2) as pool:
