@@ -71,7 +71,7 @@ func TestKilled(t *testing.T) {
 		{name: "supervisor during the run", profile: single, victim: supervisor, during: true},
 		{name: "init at start", profile: single, victim: named("sbx-init", "sbx")},
 		{name: "init during the run", profile: single, victim: named("sbx-init"), during: true},
-		{name: "the command during the run", profile: single, victim: named("sh"), during: true},
+		{name: "the command during the run", profile: single, victim: command, during: true},
 		{name: "supervisor while newuidmap runs", profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}, helper: true, victim: supervisor},
 		{name: "newuidmap", helper: true, profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}},
 		{name: "init at start, range of ids", profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}, victim: named("sbx-init")},
@@ -156,6 +156,21 @@ func helper(sbx int) (pid int) {
 }
 
 func supervisor(sbx int, _ []world.Process) int { return sbx }
+
+// command is the process that PID 1 started: process 2 inside. Those that it
+// forks have its name until they execute another program.
+func command(_ int, below []world.Process) int {
+	for _, p := range below {
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
+		if _, ids, ok := strings.Cut(string(status), "\nNSpid:"); ok {
+			line, _, _ := strings.Cut(ids, "\n")
+			if f := strings.Fields(line); len(f) > 1 && f[len(f)-1] == "2" {
+				return p.PID
+			}
+		}
+	}
+	return 0
+}
 
 func named(names ...string) func(int, []world.Process) int {
 	return func(_ int, below []world.Process) int {
