@@ -28,6 +28,7 @@ const (
 	maxEntries  = 2_000_000
 	maxTime     = 5 * time.Second
 	maxDepth    = 200 // a descriptor each
+	maxLinks    = 40  // as the kernel, path_resolution(7)
 	maxFindings = 10_000
 	maxGaps     = 20
 )
@@ -130,8 +131,12 @@ func openDir(at int, name string, resolve uint64) (int, error) {
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
 		Resolve: resolve | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	}
+	return openat2(at, name, &how)
+}
+
+func openat2(at int, name string, how *unix.OpenHow) (int, error) {
 	for {
-		fd, err := unix.Openat2(at, name, &how)
+		fd, err := unix.Openat2(at, name, how)
 		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
 			return fd, err
 		}
@@ -251,14 +256,16 @@ type found struct {
 	files int
 }
 
-// moved is a directory that may have been moved to where it is, with triggers
-// in it that are themselves as they were.
+// moved is a directory that may have been moved to where it is, or that a link
+// now leads to, with triggers in it that are themselves as they were.
 type moved struct {
-	path  string
-	sure  bool
-	what  []string
-	count int
-	class string
+	path   string
+	change string
+	how    string
+	what   []string
+	count  int
+	class  string
+	rule   triggers.Rule
 }
 
 func (w *walker) gap(format string, args ...any) {
@@ -480,7 +487,7 @@ func (w *walker) lookalike(d *dir, list []entry, inside bool) {
 		}
 	}
 	if d.moved != nil {
-		d.moved.add(d.path, triggers.Repository)
+		d.moved.add(d.path, triggers.Repository, triggers.Guard)
 	}
 }
 
@@ -521,12 +528,13 @@ func (w *walker) entry(d *dir, e entry) {
 			return
 		}
 	}
-	if tr == nil && d.deep == nil && e.kind != unix.DT_REG && e.kind != unix.DT_UNKNOWN {
+	leads := (e.kind == unix.DT_LNK || e.kind == unix.DT_UNKNOWN) && !d.link && w.table.Leads(d.names, e.name, 0)
+	if tr == nil && !leads && d.deep == nil && e.kind != unix.DT_REG && e.kind != unix.DT_UNKNOWN {
 		return
 	}
 	t, err := w.stat(d.fd, e.name)
 	if err != nil {
-		if tr != nil && !errors.Is(err, unix.ENOENT) {
+		if (tr != nil || leads) && !errors.Is(err, unix.ENOENT) {
 			w.gap("%s: %v", d.at(e), err)
 		}
 		return
@@ -534,16 +542,18 @@ func (w *walker) entry(d *dir, e entry) {
 	if tr != nil && d.deep != nil && weight(tr.RuleIn(others)) >= weight(d.deep.rule) {
 		tr = nil
 	}
+	link := t.mode&unix.S_IFMT == unix.S_IFLNK
+	if link && leads && (tr == nil || !t.fresh) {
+		w.lead(d, e, t)
+	}
 	switch {
 	case tr != nil && t.fresh:
 		w.find(finding(tr, tr.RuleIn(others), d.at(e), e.name, t.change()))
 	case tr != nil:
-		if t.mode&unix.S_IFMT == unix.S_IFLNK && !d.link {
-			w.follow(d, e, tr, d.at(e))
+		if link && !d.link {
+			w.follow(d, e, tr)
 		}
-		if d.moved != nil && tr.RuleIn(others) == triggers.Guard {
-			d.moved.add(d.at(e), tr.Class)
-		}
+		d.moved.note(d.at(e), tr, tr.RuleIn(others))
 	case d.deep != nil:
 		if t.fresh {
 			d.deep.files++
@@ -611,8 +621,11 @@ func (w *walker) judgeDir(d, c *dir, e entry, tr *triggers.Trigger, t times, ope
 		came = false
 	}
 	var mine *moved
-	if came && c.moved == nil {
-		mine = &moved{path: c.path, sure: !t.written}
+	if came && (c.moved == nil || w.table.Leads(d.names, e.name, 0)) {
+		mine = &moved{path: c.path, change: "moved", how: "may have been moved there"}
+		if !t.written {
+			mine.how = "was moved there, or its mode changed"
+		}
 		c.moved = mine
 	}
 	var f *found
@@ -642,48 +655,55 @@ func (w *walker) judgeDir(d, c *dir, e entry, tr *triggers.Trigger, t times, ope
 			change = "moved"
 		}
 		w.find(finding(tr, tr.RuleIn(d.others), c.path, e.name, change))
-	case tr != nil && d.moved != nil && tr.RuleIn(d.others) == triggers.Guard:
-		d.moved.add(c.path, tr.Class)
+	case tr != nil:
+		d.moved.note(c.path, tr, tr.RuleIn(d.others))
 	}
-	if mine != nil && mine.count > 0 && (tr == nil || tr.RuleIn(d.others) != triggers.Guard) {
+	if mine != nil && mine.count > 0 && (tr == nil || weight(tr.RuleIn(d.others)) > weight(mine.rule)) {
 		w.find(mine.finding())
 	}
 }
 
-func (m *moved) add(p, class string) {
+// note adds the trigger at p if it matters that it came: it is to be guarded, or
+// it is one only by the name of what it came with.
+func (m *moved) note(p string, tr *triggers.Trigger, rule triggers.Rule) {
+	if m == nil {
+		return
+	}
+	below := strings.Count(strings.TrimPrefix(p, m.path), "/")
+	if rule == triggers.Guard || rule == triggers.Audit && tr.Span() > below {
+		m.add(p, tr.Class, rule)
+	}
+}
+
+func (m *moved) add(p, class string, rule triggers.Rule) {
 	if m.count++; m.count <= 3 {
 		m.what = append(m.what, strings.TrimPrefix(p, m.path+"/"))
 	}
 	if m.class == "" || class == triggers.Repository {
 		m.class = class
 	}
+	if m.rule == "" || weight(rule) < weight(m.rule) {
+		m.rule = rule
+	}
 }
 
 func (m *moved) finding() Finding {
-	who := "may have been moved there"
-	if m.sure {
-		who = "was moved there, or its mode changed"
-	}
-	who += ", with " + strings.Join(m.what, ", ")
+	who := m.how + ", with " + strings.Join(m.what, ", ")
 	if m.count > len(m.what) {
 		who += fmt.Sprintf(" and %d more", m.count-len(m.what))
 	}
-	return Finding{Path: m.path, Change: "moved", Class: m.class, Rule: triggers.Guard, Who: who + " in it", Files: m.count}
+	return Finding{Path: m.path, Change: m.change, Class: m.class, Rule: m.rule, Who: who + " in it", Files: m.count}
 }
 
 // follow looks at what a trigger that is a link leads to, in the same tree.
-func (w *walker) follow(d *dir, e entry, tr *triggers.Trigger, p string) {
-	rel := strings.TrimPrefix(p, w.root.Source+"/")
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS}
-	fd, err := unix.Openat2(w.root.fd, rel, &how)
+func (w *walker) follow(d *dir, e entry, tr *triggers.Trigger) {
+	p := d.at(e)
+	rel, _ := w.rel(p)
+	fd, _, t, err := w.target(p, rel)
 	if err != nil {
 		return // it leads to nothing, or to what is not of this tree
 	}
 	defer unix.Close(fd)
-	t, err := w.stat(fd, "")
-	if err != nil {
-		return
-	}
 	f := &found{tr: tr, rule: tr.RuleIn(d.others)}
 	if t.mode&unix.S_IFMT == unix.S_IFDIR && tr.Deep() {
 		if in, err := openDir(fd, ".", 0); err == nil {
@@ -699,4 +719,122 @@ func (w *walker) follow(d *dir, e entry, tr *triggers.Trigger, p string) {
 		r.Who += "; it is a link, and what it leads to changed"
 		w.find(r)
 	}
+}
+
+// lead looks at what a link leads to whose name comes before others in a
+// pattern, for what is a trigger only by that name: config.toml is one where
+// .cargo leads to its directory. The rest is looked at by its own name.
+func (w *walker) lead(d *dir, e entry, link times) {
+	rel, _ := w.rel(d.at(e))
+	c := *d
+	c.moved = &moved{path: d.at(e), change: link.change(), how: "is a link"}
+	if !link.fresh {
+		c.moved.how = "is a link, and may lead to something else than before"
+	}
+	w.led(&c, e, rel, link.fresh, 1)
+	if c.moved.count > 0 {
+		w.find(c.moved.finding())
+	}
+}
+
+// led looks through e of d for lead, if it is a directory or leads to one. rel is
+// where it is in the tree, back how many names there are from the link's on.
+// What is in it may have come there if came says so, or if it is itself changed.
+func (w *walker) led(d *dir, e entry, rel string, came bool, back int) {
+	p := d.at(e)
+	fd, rel, t, err := w.target(p, rel)
+	if err != nil {
+		return // as in follow
+	}
+	defer unix.Close(fd)
+	if t.mode&unix.S_IFMT != unix.S_IFDIR || w.enough(p) {
+		return
+	}
+	in, err := openDir(fd, ".", 0)
+	if err != nil {
+		w.gap("%s: %v", p, err)
+		return
+	}
+	defer unix.Close(in)
+	list, err := w.list(in)
+	if err != nil {
+		w.gap("%s: %v", p, err)
+	}
+	w.seen += len(list)
+	c := dir{fd: in, path: p, names: w.enter(d, e.name), depth: d.depth + 1, fresh: t.fresh, others: d.others}
+	came = came || t.fresh
+	for _, e := range list {
+		if tr := w.table.Match(c.names, e.name); tr != nil && tr.Span() > back {
+			one := c
+			one.link = e.kind != unix.DT_LNK // a link may be followed, nothing below that
+			if came {
+				one.moved = d.moved
+			}
+			w.entry(&one, e)
+		}
+		if w.table.Leads(c.names, e.name, back) {
+			next := c
+			next.moved = d.moved
+			w.led(&next, e, rel+"/"+e.name, came, back+1)
+		}
+	}
+}
+
+// rel is the path p from the top of the tree, if p names something of it.
+func (w *walker) rel(p string) (string, bool) {
+	rest, in := strings.CutPrefix(p, strings.TrimSuffix(w.root.Source, "/"))
+	return "." + rest, in && (rest == "" || rest[0] == '/')
+}
+
+// target opens what the path rel of the tree leads to, and says where in the
+// tree that is. The kernel, told to stay beneath its top, refuses every absolute
+// link; those that name the tree are followed here.
+func (w *walker) target(p, rel string) (fd int, at string, t times, err error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS}
+	for range maxLinks {
+		if fd, err = openat2(w.root.fd, rel, &how); err == nil {
+			if t, err = w.stat(fd, ""); err != nil {
+				unix.Close(fd)
+			}
+			return fd, rel, t, err
+		}
+		if !errors.Is(err, unix.EXDEV) {
+			return -1, rel, t, err
+		}
+		text, linkerr := w.text(rel, how)
+		if errors.Is(linkerr, unix.EXDEV) && !strings.HasPrefix(path.Clean(rel), "..") {
+			w.gap("%s: leads through an absolute link or a mount, and was not followed", p)
+		}
+		if linkerr != nil {
+			return -1, rel, t, linkerr
+		}
+		if text[0] != '/' {
+			rel = rel[:strings.LastIndexByte(rel, '/')+1] + text
+		} else if in, ok := w.rel(text); ok {
+			rel = in
+		} else {
+			return -1, rel, t, err
+		}
+	}
+	return -1, rel, t, unix.ELOOP
+}
+
+// text is that of the link at rel.
+func (w *walker) text(rel string, how unix.OpenHow) (string, error) {
+	how.Flags |= unix.O_NOFOLLOW
+	fd, err := openat2(w.root.fd, rel, &how)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	var buf [unix.PathMax]byte
+	n, err := unix.Readlinkat(fd, "", buf[:])
+	if err != nil {
+		return "", err
+	}
+	// The slashes at the end ask for a directory, and would make rel none.
+	if s := strings.TrimRight(string(buf[:n]), "/"); s != "" {
+		return s, nil
+	}
+	return "/", nil
 }

@@ -42,9 +42,12 @@ func (p project) write(name string) {
 	p.must(f.Close())
 }
 
-func (p project) mkdir(name string)       { p.must(os.MkdirAll(p.dir+"/"+name, 0o755)) }
-func (p project) move(from, to string)    { p.must(os.Rename(p.dir+"/"+from, p.dir+"/"+to)) }
-func (p project) link(to, name string)    { p.must(os.Symlink(to, p.dir+"/"+name)) }
+func (p project) mkdir(name string)    { p.must(os.MkdirAll(p.dir+"/"+name, 0o755)) }
+func (p project) move(from, to string) { p.must(os.Rename(p.dir+"/"+from, p.dir+"/"+to)) }
+func (p project) link(to, name string) {
+	p.must(os.MkdirAll(filepath.Dir(p.dir+"/"+name), 0o755))
+	p.must(os.Symlink(to, p.dir+"/"+name))
+}
 func (p project) mode(name string, m int) { p.must(os.Chmod(p.dir+"/"+name, os.FileMode(m))) }
 func (p project) repository(name string) {
 	p.write(name + "/HEAD")
@@ -196,6 +199,47 @@ func TestLook(t *testing.T) {
 		{name: "made executable", before: func(p project) { p.write("run.sh"); p.backdate("run.sh") }, during: func(p project) { p.mode("run.sh", 0o755) }, want: []string{"changed run.sh build"}},
 		{name: "look-alikes", during: func(p project) { p.write("a/.GIT/config"); p.write("b/.g\u200cit"); p.write("c/git~1") },
 			want: []string{"new a/.GIT guard like .git", "new a/.GIT/config guard", "new b/.g\u200cit guard like .git", "new c/git~1 guard like .git"}},
+		{name: "a link by whose name there is one", before: func(p project) { p.write("c/config.toml"); p.write("c/x"); p.write("c/.envrc") },
+			during: func(p project) { p.link("c", ".cargo") }, want: []string{"new .cargo audit 1"}},
+		{name: "the same, absolute", before: func(p project) { p.write("c/config.toml") },
+			during: func(p project) { p.link(p.dir+"//c/", "d/.cargo") }, want: []string{"new d/.cargo audit 1"}},
+		{name: "the same, to what is new", during: func(p project) { p.write("c/config.toml"); p.write("c/Makefile"); p.link("c", ".cargo") },
+			want: []string{"new .cargo/config.toml audit", "new c/Makefile build"}},
+		{name: "the same, a link that was there", before: func(p project) { p.write("c/config.toml"); p.link("c", ".cargo") },
+			during: func(p project) { p.write("c/config.toml") }, want: []string{"changed .cargo/config.toml audit"}},
+		{name: "the same, to another link that was there", before: func(p project) { p.write("x"); p.mkdir("c"); p.link("../x", "c/config.toml"); p.link("c", ".cargo") },
+			during: func(p project) { p.write("x") }, want: []string{"changed .cargo/config.toml audit"}},
+		{name: "the same, led elsewhere", before: func(p project) { p.mkdir("c"); p.write("n/config.toml"); p.link("c", ".cargo") },
+			during: func(p project) { p.must(os.Remove(p.dir + "/c")); p.move("n", "c") }, want: []string{"changed .cargo audit 1"}},
+		{name: "links by whose names there is one", before: func(p project) {
+			p.mkdir("n")
+			p.link(p.dir+"/n", ".jj")
+			p.link("../m", "n/repo")
+			p.write("m/config.toml")
+		},
+			during: func(p project) { p.write("m/config.toml") }, want: []string{"changed .jj/repo/config.toml guard"}},
+		{name: "a directory by whose name there is one", before: func(p project) { p.write("c/config.toml"); p.write("s/c/workflows/x") },
+			during: func(p project) { p.move("c", ".cargo"); p.move("s/c", "s/.github") }, want: []string{"moved .cargo audit 1", "moved s/.github audit 1"}},
+		{name: "the same, in what may have moved", before: func(p project) { p.write("s/d/c/config.toml") },
+			during: func(p project) { p.move("s/d/c", "s/d/.cargo"); p.write("s/x") }, want: []string{"moved s/d/.cargo audit 1"}},
+		{name: "builds' own files under another name", before: func(p project) { p.write("tmp/Makefile"); p.write("tmp/.npmrc"); p.write("tmp/config.toml") },
+			during: func(p project) { p.move("tmp", "out"); p.link("out", "tools") }},
+		{name: "links in a circle, by whose names there is one", before: func(p project) { p.mkdir("mise"); p.link(".", "gradle"); p.link("..", "mise/.config") },
+			during: func(p project) { p.link(".", ".config"); p.link(".", ".cargo") }, want: []string{"changed mise/.config guard 1", "new .config guard 1"}},
+		{name: "what an absolute link leads to", before: func(p project) {
+			p.write("s/e")
+			p.mkdir("a")
+			p.link(p.dir+"/s/e", "a/.envrc")
+			p.link("a/.envrc", ".vimrc")
+		},
+			during: func(p project) { p.write("s/e") }, want: []string{"changed .vimrc guard", "changed a/.envrc guard"}},
+		{name: "links out of the tree", before: func(p project) {
+			p.link("/etc/passwd", ".envrc")
+			p.link("../..", ".cargo")
+			p.link("../x", "CLAUDE.md")
+			p.link("/", "tools")
+		},
+			during: func(project) {}},
 		{name: "a FIFO", during: func(p project) { p.must(unix.Mkfifo(p.dir+"/.envrc", 0o644)); p.must(unix.Mkfifo(p.dir+"/x", 0o644)) }, want: []string{"new .envrc guard"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -221,6 +265,11 @@ func TestTree(t *testing.T) {
 	r = look(t, before, func(p project) { p.write("bin/x"); p.write("a/bin/x") }, func(tree *sandbox.AuditTree) { tree.Top += "/a" })
 	if got := lines(r); !slices.Equal(got, []string{"new a/bin build 1"}) {
 		t.Errorf("with the workspace in it: %q", got)
+	}
+	r = look(t, func(p project) { p.write("n/x"); p.write("m/applications/x") }, func(p project) { p.link("../m", "n/share"); p.link(p.dir+"/n", ".local") },
+		func(tree *sandbox.AuditTree) { tree.Home = tree.Source })
+	if got := lines(r); !slices.Equal(got, []string{"new .local audit 1"}) {
+		t.Errorf("by the names of two links: %q", got)
 	}
 	for _, home := range []string{"", "/sub"} {
 		r = look(t, before, func(p project) { p.write(strings.TrimPrefix(home+"/.ssh/rc", "/")) }, func(tree *sandbox.AuditTree) { tree.Home = tree.Source + home })
@@ -256,6 +305,10 @@ func TestIncomplete(t *testing.T) {
 	})
 	if got := strings.Join(r.Incomplete, "\n"); !strings.HasSuffix(got, fmt.Sprintf("lies deeper than %d directories", maxDepth)) {
 		t.Errorf("a deep tree: %q", got)
+	}
+	r = look(t, func(p project) { p.write("b/e"); p.link(p.dir+"/b", "a"); p.link("a/e", ".envrc") }, func(p project) { p.write("b/e") })
+	if got := strings.Join(r.Incomplete, "\n"); !strings.HasPrefix(got, ".envrc: leads through an absolute link") {
+		t.Errorf("an absolute link on the way: %q", got)
 	}
 	p := project{t, t.TempDir()}
 	m := Begin([]sandbox.AuditTree{{Source: p.dir, Top: p.dir, IsDir: true}})

@@ -186,14 +186,32 @@ func (tr *Trigger) globs(name string) bool {
 
 // better is tr, if it matches in d and found is not the more exact one already.
 func better(found, tr *Trigger, d Dir) *Trigger {
-	if tr.in(d) && (found == nil || len(tr.names) > len(found.names)) {
+	if tr.under(d, tr.names[1:]) && (found == nil || len(tr.names) > len(found.names)) {
 		return tr
 	}
 	return found
 }
 
-// in reports whether the names of tr before its last one are those of d.
-func (tr *Trigger) in(d Dir) bool {
+// Leads reports whether the entry name of d is what a pattern names before its
+// last name, with at least back more names before it. Patterns of builds don't
+// count.
+func (t *Table) Leads(d Dir, name string, back int) bool {
+	name = Fold(name)
+	for _, tr := range t.All {
+		for i := 1; i+back < len(tr.names) && tr.Rule != Build; i++ {
+			if (name == tr.names[i] || isShort(name, tr.names[i])) && tr.under(d, tr.names[i+1:]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Span is how many names tr's pattern has.
+func (tr *Trigger) Span() int { return len(tr.names) }
+
+// under reports whether d ends in the names before, of tr, the last one first.
+func (tr *Trigger) under(d Dir, before []string) bool {
 	names := d.Names
 	switch tr.place {
 	case top:
@@ -215,7 +233,6 @@ func (tr *Trigger) in(d Dir) bool {
 		}
 		names = names[d.Git:]
 	}
-	before := tr.names[1:]
 	if len(names) < len(before) || tr.place != anywhere && len(names) != len(before) {
 		return false
 	}

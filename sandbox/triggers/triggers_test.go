@@ -93,6 +93,41 @@ func TestHome(t *testing.T) {
 	}
 }
 
+func TestLeads(t *testing.T) {
+	table := Load()
+	for _, c := range []struct {
+		names string // that lead to the last one
+		back  int
+		want  bool
+	}{
+		{".cargo", 0, true},
+		{"a/.CARGO", 0, true},
+		{"cargo~1", 0, true},
+		{"config.toml", 0, false},
+		{".vscode", 0, false},
+		{".venv", 0, false}, // a build's
+		{"repo", 0, false},
+		{".jj/repo", 0, true},
+		{".jj/repo", 1, true},
+		{".jj/repo", 2, false},
+		{".git/info", 0, true},
+		{"info", 0, false},
+		{".local", 0, false}, // no home here
+	} {
+		d := Dir{Home: -1, Git: -1}
+		names := strings.Split(c.names, "/")
+		for _, n := range names[:len(names)-1] {
+			d = d.Enter(n)
+		}
+		if got := table.Leads(d, names[len(names)-1], c.back); got != c.want {
+			t.Errorf("%s, %d: %v", c.names, c.back, got)
+		}
+	}
+	if !table.Leads(Dir{Home: 0, Git: -1}, ".local", 0) {
+		t.Error("~/.local does not lead")
+	}
+}
+
 // TestList: each line finds itself, so that none is hidden by another, and
 // none stands there twice.
 func TestList(t *testing.T) {

@@ -125,6 +125,7 @@ func triggerRows() []row {
 				t.Errorf("control: found %q with status %d for a file beside it", paths, code)
 			}
 		}},
+		{id: "R04-later-on-the-host", what: "what is a trigger only by the name of a link or of what was moved", do: byName},
 		{id: "R04-later-on-the-host", what: "what is protected, by another name of the file", do: func(t *testing.T, w *world.World) {
 			w.Write(t, w.Work+"/.vscode/tasks.json", "x")
 			if err := os.Link(w.Work+"/.vscode/tasks.json", w.Work+"/alias"); err != nil {
@@ -229,6 +230,36 @@ func eachName(t *testing.T, w *world.World) {
 		}) {
 			t.Errorf("%s is not found: %s", pattern, path)
 		}
+	}
+}
+
+// byName has a command make .cargo/config.toml, or what .envrc leads to, without
+// ever writing to a file by that name.
+func byName(t *testing.T, w *world.World) {
+	for _, c := range []struct{ before, script, where, want string }{
+		{"", "mkdir n; echo evil >n/config.toml; ln -s n .cargo", ".cargo/config.toml", ".cargo/config.toml"},
+		{"mkdir n; echo evil >n/config.toml", "ln -s n .cargo", ".cargo/config.toml", ".cargo"},
+		{"mkdir n; echo evil >n/config.toml", "ln -s \"$PWD/n\" .cargo", ".cargo/config.toml", ".cargo"},
+		{"mkdir n; echo evil >n/config.toml", "mv n .cargo", ".cargo/config.toml", ".cargo"},
+		{"mkdir n; touch n/config.toml; ln -s n .cargo", "echo evil >n/config.toml", ".cargo/config.toml", ".cargo/config.toml"},
+		{"mkdir sub; touch envrc; ln -s \"$PWD/envrc\" sub/.envrc", "echo evil >envrc", "sub/.envrc", "sub/.envrc"},
+	} {
+		w, free := world.New(t), world.New(t)
+		for _, w := range []*world.World{w, free} {
+			if got := w.Run(t, "sh", "-ec", c.before); got.Code != 0 {
+				t.Fatalf("preparing %s: %s", c.before, got.Err)
+			}
+		}
+		if paths, code := audited(t, w, "", c.script); !slices.Equal(paths, []string{c.want}) || code != 3 {
+			t.Errorf("%s; %s: found %q with status %d, want %s", c.before, c.script, paths, code, c.want)
+		}
+		free.Run(t, "sh", "-ec", c.script)
+		if text, err := os.ReadFile(free.Work + "/" + c.where); err != nil || string(text) != "evil\n" {
+			t.Errorf("control: %s; %s: %s has %q, %v", c.before, c.script, c.where, text, err)
+		}
+	}
+	if paths, code := audited(t, w, "", "mkdir n; echo x >n/config.toml; ln -s n cargo; mv n m"); len(paths) > 0 || code != 0 {
+		t.Errorf("control: found %q with status %d for other names", paths, code)
 	}
 }
 
