@@ -178,8 +178,13 @@ include && process.versions.node + ' ' + include`)
 	if !ok {
 		sbxtest.Require(t, sbxtest.Missing("node headers", "node_api.h is not installed"))
 	}
-	return `root=$(npm root -g)/npm/node_modules/node-gyp/package.json
-[ -e "$root" ] || root=$(npm root -g)/node-gyp/package.json
+	// Debian's npm comes without it unless what it recommends is installed.
+	gyp := strings.TrimSpace(s.outside(t, "sh", "-c", `g=$(npm root -g); for d in "$g/npm/node_modules" "$g" /usr/share/nodejs; do
+if [ -e "$d/node-gyp/package.json" ]; then echo "$d/node-gyp/package.json"; break; fi; done`).Out)
+	if gyp == "" {
+		sbxtest.Require(t, sbxtest.Missing("node-gyp", "npm came without it"))
+	}
+	return `root=` + gyp + `
 dir=$HOME/.cache/node-gyp/` + version + `
 mkdir -p "$dir/include"
 ln -s ` + include + ` "$dir/include/node"
