@@ -1,12 +1,13 @@
 # needs: setsid
 set -m
 sleep 60 &
+job=$!
 kill -STOP %1
 while ! jobs %1 | grep -q Stopped; do sleep 0.02; done
 bg %1
 jobs %1 | grep Running
 kill %1
-wait %1 || test $? = 143
+wait "$job" || test $? = 143
 exec 3< <(echo substituted)
 grep -x substituted <&3
 echo into | tee >(cat >to) >/dev/null
