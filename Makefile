@@ -26,7 +26,7 @@ DEMO = bin/sbx run -v "$(MODCACHE)" -e GOMODCACHE="$(MODCACHE)" go -- sh test/de
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL = help
-.PHONY: help build run test faults escape test-arm64 bench lint install demo fuzz clean
+.PHONY: help build run test faults escape test-arm64 test-vm bench lint install dist demo fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -36,6 +36,7 @@ help: ## list the targets
 build: ## build every command into bin/
 	@mkdir -p bin/.linked
 	$(GO) build -trimpath -buildvcs=false -ldflags "$(LDFLAGS) $(ENTRY)" -o bin/.linked/ ./cmd/sbx
+	$(GO) build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)" -o bin/.linked/ $(filter-out ./cmd/sbx,$(wildcard ./cmd/*))
 	@cd bin/.linked && for f in *; do cp "$$f" "../.$$f" && mv "../.$$f" "../$$f"; done
 	@rm -rf bin/.linked
 
@@ -54,6 +55,9 @@ escape: ## each attack of the table on sbx, and on bwrap, firejail and podman wh
 test-arm64: ## sbx and its tests on an emulated arm64 machine; as root, on Debian
 	@test/arm64/run.sh
 
+test-vm: ## limits, and what meets them, in a guest with systemd and cgroup v2; from nothing as root, on Debian
+	@test/vm/run.sh
+
 bench: build ## start-up, throughput, memory and orphans beside the peers (BENCHFLAGS='...')
 
 lint: ## gofmt, vet, staticcheck, go mod tidy, shell syntax, and our own bans
@@ -63,6 +67,7 @@ lint: ## gofmt, vet, staticcheck, go mod tidy, shell syntax, and our own bans
 install: build ## install under PREFIX (/usr/local), below DESTDIR
 	install -d '$(DESTDIR)$(bindir)'
 	install -m 755 bin/sbx '$(DESTDIR)$(bindir)/sbx'
+	ln -sf sbx '$(DESTDIR)$(bindir)/sbx-sh'
 	@set -e; for f in bin/sbx-*; do \
 		[ ! -f "$$f" ] || install -v -D -m 755 "$$f" '$(DESTDIR)$(libexecdir)'/"$${f##*/}"; \
 	done; \
@@ -71,6 +76,10 @@ install: build ## install under PREFIX (/usr/local), below DESTDIR
 	put completions/_sbx '$(DESTDIR)$(datadir)/zsh/site-functions/_sbx'; \
 	put completions/sbx.fish '$(DESTDIR)$(datadir)/fish/vendor_completions.d/sbx.fish'; \
 	for page in docs/man/*.[1-9]; do put "$$page" '$(DESTDIR)$(mandir)'/man"$${page##*.}/$${page##*/}"; done
+
+dist: ## packages below dist/: .deb, .rpm and a tarball
+	@rm -rf dist; $(MAKE) -s install DESTDIR='$(CURDIR)/dist/stage' PREFIX=/usr >/dev/null
+	@tools/dist/dist.sh dist/stage dist; rm -rf dist/stage
 
 demo: build ## build sbx's own checkout inside a sandbox
 	@$(GO) list -deps ./... >/dev/null # has go get what building it takes: inside is no network

@@ -24,15 +24,16 @@ var cases = []struct {
 	{"sbx ru", []string{"run", "!explain"}},
 	{"sbx profile ", []string{"ls", "show", "check", "!run"}},
 	{"sbx run --netw", []string{"--network"}},
-	{"sbx run --network ", []string{"none", "host"}},
+	{"sbx run --network ", []string{"none", "user", "host"}},
 	{"sbx run --home t", []string{"tmpfs", "!none"}},
-	{"sbx run -u ", []string{"keep", "root"}},
+	{"sbx run -u ", []string{"keep", "root", "auto"}},
 	{"sbx run bui", []string{"build"}},
 	{"sbx run mi", []string{"mine"}},
 	{"sbx run -q str", []string{"strict"}},
 	{"sbx run som", []string{"some.toml"}},
 	{"sbx shell pyt", []string{"python"}},
 	{"sbx profile init ru", []string{"rust", "!mine"}},
+	{"sbx hook ", []string{"bash", "zsh", "fish"}},
 	{"sbx completion ", []string{"bash", "zsh", "fish"}},
 	{"sbx trust so", []string{"some.toml"}},
 	{"sbx help prof", []string{"profile"}},
@@ -117,12 +118,12 @@ func TestBash(t *testing.T) {
 func TestBashTyped(t *testing.T) {
 	dir, env := room(t)
 	for line, want := range map[string]string{
-		"sbx run --netw\t":             "sbx run --network ",
-		"sbx run --network=h\t":        "sbx run --network=host ",
-		"sbx run --env-file=so\t":      "sbx run --env-file=some.toml ",
-		"sbx profile sch\t":            "sbx profile schema ",
-		"sbx run builtin:build true\t": "sbx run builtin:build true",
-		"sbx run --set limits.memo\t":  "sbx run --set limits.memory=",
+		"sbx run --hostn\t":             "sbx run --hostname ",
+		"sbx run --network=h\t":         "sbx run --network=host ",
+		"sbx run --env-file=so\t":       "sbx run --env-file=some.toml ",
+		"sbx profile sch\t":             "sbx profile schema ",
+		"sbx run builtin:build true\t":  "sbx run builtin:build true",
+		"sbx run --set limits.open_f\t": "sbx run --set limits.open_files=",
 	} {
 		script := fmt.Sprintf(`set timeout 20
 spawn -noecho bash --norc --noprofile -i

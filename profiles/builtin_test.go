@@ -65,6 +65,37 @@ func TestBuiltinPromises(t *testing.T) {
 	}
 }
 
+// A phase with a network reaches nobody until it is said whom, gets no secrets,
+// and is not the one that runs what was downloaded; what all projects share is
+// written by none but such a phase.
+func TestBuiltinPhases(t *testing.T) {
+	seen := 0
+	for _, name := range builtinNames() {
+		p := loadBuiltin(t, name)
+		for _, phase := range p.Phases {
+			ph, err := p.Phase(phase)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen++
+			if len(ph.Network.Allow) > 0 || ph.Network.Default != "deny" || len(ph.Process.Secrets) > 0 {
+				t.Errorf("%s, %s: %+v, secrets %v", name, phase, ph.Network, ph.Process.Secrets)
+			}
+			if online := ph.Network.Mode == "user"; online != (phase == "fetch") || !online && ph.Network.Mode != "none" {
+				t.Errorf("%s, %s: network %s", name, phase, ph.Network.Mode)
+			}
+			for _, m := range ph.Mounts {
+				if m.Type == "volume" && m.Access != "ro" && phase != "fetch" {
+					t.Errorf("%s, %s writes the volume %s", name, phase, m.Source)
+				}
+			}
+		}
+	}
+	if seen < 8 {
+		t.Errorf("%d phases were looked at", seen)
+	}
+}
+
 // passes applies the allow-list to a variable's name.
 func (p *Profile) passes(name string) bool {
 	match := func(glob string) bool { return MatchName(glob, name) }
@@ -85,11 +116,17 @@ func TestOpenHidesSecrets(t *testing.T) {
 
 func TestStrictIsBounded(t *testing.T) {
 	p := loadBuiltin(t, "strict")
+	if !p.Workspace.Exclusive {
+		t.Error("strict shares a project that is written")
+	}
 	if !slices.Equal(p.Policy.Require, []string{"all"}) || p.Workspace.Access != "ro" || p.Root.Proc != "pid" || p.Root.Etc != "minimal" {
 		t.Errorf("%+v %+v %+v", p.Policy, p.Workspace, p.Root)
 	}
+	// Memory is bounded as it is, and processors would be a limit that a host
+	// without control groups has nothing like.
+	free := []string{"process.timeout", "limits.memory_high", "limits.cpus"}
 	for i := range rows {
-		if r := &rows[i]; r.wide == wideLimit && r.path != "process.timeout" && magnitude(r, r.field(p, nil)) == 1<<63-1 {
+		if r := &rows[i]; r.wide == wideLimit && !slices.Contains(free, r.path) && r.applies(p, nil) && magnitude(r, r.field(p, nil)) == 1<<63-1 {
 			t.Errorf("%s has no bound", r.path)
 		}
 	}

@@ -2,6 +2,7 @@ package profiles
 
 import (
 	"embed"
+	"fmt"
 	"slices"
 )
 
@@ -12,6 +13,13 @@ import (
 type builtin struct {
 	name     string
 	extends  []string
+	settings []setting
+	phases   []builtinPhase
+}
+
+// builtinPhase is one table [[phase]] of a built-in.
+type builtinPhase struct {
+	name     string
 	settings []setting
 }
 
@@ -42,7 +50,11 @@ func builtinNames() []string {
 
 // builtinLayer presents a built-in as a decoded file.
 func builtinLayer(b *builtin) *layer {
-	return &layer{name: "builtin:" + b.name, stem: b.name, extends: b.extends, hasExtends: true, settings: b.settings, decoded: true}
+	l := &layer{name: "builtin:" + b.name, stem: b.name, extends: b.extends, hasExtends: true, settings: b.settings, decoded: true}
+	for i, p := range b.phases {
+		l.phases = append(l.phases, &layer{name: l.name, stem: l.stem, base: l, inner: fmt.Sprintf("phase[%d]", i), phase: p.name, settings: p.settings, decoded: true})
+	}
+	return l
 }
 
 // Source returns the text of a built-in profile; ok is false if there is none

@@ -15,6 +15,7 @@ func (m *merged) check() {
 		}
 	}
 	m.checkIDs()
+	m.checkSecrets()
 	m.checkGit()
 	for _, mount := range m.mounts {
 		m.checkMount(mount)
@@ -47,6 +48,12 @@ func (m *merged) checkNeeds(i int, r *row) {
 func (r *row) meant(value string) bool {
 	if r.not != nil {
 		return !slices.Contains(r.not, value)
+	}
+	if _, ok := ImageName(value); ok && slices.Contains(r.in, anyImage) {
+		return true
+	}
+	if _, ok := Networks(value); ok && slices.Contains(r.in, anyNetwork) {
+		return true
 	}
 	return slices.Contains(r.in, value)
 }
@@ -138,6 +145,7 @@ func (m *merged) checkMount(mount *mountSlots) {
 	if name == "symlink" && source.val.s == "" && !m.layers[mount.from].bad[key+".source"] {
 		m.fail(mount.from, key, "a symlink needs a source, the text of the link")
 	}
+	m.checkLayers(name, key, mount)
 	dev := mount.slots[find("mounts.*.dev")-m.mountLow].val.n != 0
 	switch {
 	case name == "mask":
@@ -145,5 +153,25 @@ func (m *merged) checkMount(mount *mountSlots) {
 		m.fail(mount.from, key, `target is under /proc, where only type = "mask" may be`)
 	case within(mount.target, "/dev") && !(name == "bind" && dev) && !m.layers[mount.from].bad[key+".dev"]:
 		m.fail(mount.from, key, "target is under /dev, where only a bind with dev = true may be")
+	}
+}
+
+// checkLayers checks what only volumes and overlays have, and others must not.
+func (m *merged) checkLayers(typ, key string, mount *mountSlots) {
+	leaf := func(name string) slot { return mount.slots[find(mountPrefix+name)-m.mountLow] }
+	source, access, size := leaf("source"), leaf("access"), leaf("size")
+	switch {
+	case typ != "volume":
+	case m.layers[mount.from].bad[key+".source"]:
+	case source.val.s == "":
+		m.fail(mount.from, key, "a volume needs a source, its name")
+	case !validName(source.val.s):
+		m.fail(source.from, key+".source", fmt.Sprintf("%q is not a volume's name, use up to 64 letters, digits, \".\", \"_\" and \"-\", beginning with a letter or digit", source.val.s))
+	}
+	if access.val.s == "overlay" && typ != "volume" {
+		m.fail(access.from, key+".access", fmt.Sprintf("\"overlay\" has no meaning with type = %q, set type = \"overlay\"", typ))
+	}
+	if size.set && size.val.n == 0 && typ == "tmpfs" {
+		m.fail(size.from, key+".size", "0 is out of range, use 1 or more")
 	}
 }

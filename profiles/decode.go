@@ -20,8 +20,13 @@ type layer struct {
 	extends    []string
 	hasExtends bool
 	settings   []setting
+	phases     []*layer // the tables [[phase]]; they have phase, base and inner
 	decoded    bool
 	bad        map[string]bool // dotted keys that were refused
+
+	phase string // the name, of a phase's table
+	base  *layer // the file that it stands in
+	inner string // its key there: "phase[0]"
 
 	once   sync.Once
 	places places
@@ -150,7 +155,7 @@ func anywhere(leaf string) string {
 func children(prefix string) []string {
 	var names []string
 	if prefix == "" {
-		names = append(names, "version", "extends")
+		names = append(names, "version", "extends", "phase")
 	}
 	for i := range rows {
 		rest, ok := strings.CutPrefix(rows[i].path, prefix)
@@ -175,6 +180,8 @@ func (d *decoder) table(prefix string, table map[string]any) {
 			d.row(&rows[i], "", key, v)
 		case prefix == "" && name == "mounts":
 			d.mounts(v)
+		case prefix == "" && name == "phase" && d.layer.base == nil:
+			d.phases(v)
 		case prefix == "" && isTable(name):
 			sub, ok := v.(map[string]any)
 			if !ok {
@@ -183,9 +190,21 @@ func (d *decoder) table(prefix string, table map[string]any) {
 			}
 			d.table(name+".", sub)
 		default:
-			d.unknown(key, children(prefix))
+			d.unknown(key, d.siblings(prefix))
 		}
 	}
+}
+
+// siblings are the keys that may stand in the table prefix of this layer.
+func (d *decoder) siblings(prefix string) []string {
+	names := children(prefix)
+	if prefix != "" || d.layer.base == nil {
+		return names
+	}
+	for i := range phaseRows {
+		names = append(names, phaseRows[i].leaf())
+	}
+	return names
 }
 
 // isTable reports whether the schema has keys below name.
@@ -262,7 +281,9 @@ func (d *decoder) variables(r *row, key string, v any) {
 		s, ok := v.(string)
 		msg := ""
 		switch {
-		case !validEnvName(name, ""):
+		case r.form == formSecretSource && !validName(name):
+			msg = fmt.Sprintf("%q is not a name, use up to 64 letters, digits, \".\", \"_\" and \"-\", beginning with a letter or digit", name)
+		case r.form != formSecretSource && !validEnvName(name, ""):
 			msg = fmt.Sprintf("%q is not a variable's name, use letters, digits and \"_\"", name)
 		case !ok:
 			msg = "must be a string, not " + typeName(v)

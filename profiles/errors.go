@@ -70,10 +70,17 @@ func located(problems []problem, layers []*layer) Errors {
 	for i, l := range layers {
 		order[l] = len(layers) - i // the file that was named comes first
 	}
-	slices.SortStableFunc(problems, func(a, b problem) int { return order[a.layer] - order[b.layer] })
+	file := func(l *layer) *layer {
+		if l.base != nil {
+			return l.base
+		}
+		return l
+	}
+	slices.SortStableFunc(problems, func(a, b problem) int { return order[file(a.layer)] - order[file(b.layer)] })
 	errs := make(Errors, 0, len(problems))
 	for _, p := range problems {
 		e := &Error{File: p.layer.name, Line: p.line, Col: p.col, Key: p.key, Msg: p.msg}
+		_, e.Key = p.layer.outer(p.key)
 		if e.Line == 0 {
 			pos := p.layer.position(p.key, p.value)
 			e.Line, e.Col = pos.line, pos.col

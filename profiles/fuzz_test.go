@@ -70,6 +70,11 @@ func unknownKey(text string) string {
 		return ""
 	}
 	for _, key := range meta.Keys() {
+		if len(key) > 1 && key[0] == "phase" {
+			if key = key[1:]; len(key) == 1 && (key[0] == "name" || shorts(key[0])) || key[0] == "extends" || key[0] == "version" {
+				continue
+			}
+		}
 		path := strings.Join(key, ".")
 		switch {
 		case key[0] == "mounts" && len(key) == 3:
@@ -77,7 +82,7 @@ func unknownKey(text string) string {
 		case key[0] == "mounts" && len(key) < 3, len(key) == 1 && isTable(key[0]), len(key) == 3 && path == "environment.set."+key[2]:
 			continue
 		}
-		if find(path) < 0 && path != "version" && path != "extends" {
+		if find(path) < 0 && !(len(key) == 2 && key[0] == "secrets") && path != "version" && path != "extends" && path != "phase" {
 			return path
 		}
 	}

@@ -32,7 +32,19 @@ func Tables(files fs.FS) ([]byte, error) {
 		for _, s := range l.settings {
 			b.WriteString(s.literal())
 		}
-		b.WriteString("}},\n")
+		b.WriteString("}")
+		if len(l.phases) > 0 {
+			b.WriteString(", phases: []builtinPhase{\n")
+			for _, p := range l.phases {
+				fmt.Fprintf(&b, "{name: %q, settings: []setting{\n", p.phase)
+				for _, s := range p.settings {
+					b.WriteString(s.literal())
+				}
+				b.WriteString("}},\n")
+			}
+			b.WriteString("}")
+		}
+		b.WriteString("},\n")
 	}
 	b.WriteString("}\n")
 	return []byte(b.String()), nil

@@ -16,9 +16,31 @@ type places struct {
 	values map[string]position // dotted key, or key[i] -> its value
 }
 
+// outer is where a key of l stands in the file: a phase's are below its table's,
+// and may be written in short.
+func (l *layer) outer(key string) (file *layer, full string) {
+	if l.base == nil {
+		return l, key
+	}
+	if key == "" {
+		return l.base, l.inner
+	}
+	return l.base, l.inner + "." + key
+}
+
 // position says where a dotted key of l stands. A key that the file doesn't
 // spell out stands where the nearest table around it does.
 func (l *layer) position(key string, value bool) position {
+	if l.base != nil {
+		file, full := l.outer(key)
+		if short, ok := strings.CutPrefix(key, "process."); ok && shorts(short) {
+			file.position("", false) // for the places
+			if _, in := file.places.keys[l.inner+"."+cutIndex(short)]; in {
+				full = l.inner + "." + short
+			}
+		}
+		return file.position(full, value)
+	}
 	l.once.Do(func() {
 		if name, ok := strings.CutPrefix(l.name, "builtin:"); ok && l.text == "" {
 			l.text, _ = Source(name)
@@ -62,8 +84,16 @@ func index(text []byte) places {
 	prefix := ""
 	for x.parser.NextExpression() {
 		switch e := x.parser.Expression(); e.Kind {
-		case unstable.Table, unstable.ArrayTable:
+		case unstable.ArrayTable:
 			prefix = x.key("", e.Key())
+			if prefix == "phase" {
+				prefix = fmt.Sprintf("phase[%d]", x.phases)
+				x.keys[prefix] = x.keys["phase"]
+				delete(x.keys, "phase") // each table has its own place
+				x.phases++
+			}
+		case unstable.Table:
+			prefix = x.table(e.Key())
 		case unstable.KeyValue:
 			x.value(x.key(prefix, e.Key()), e.Value())
 		}
@@ -71,18 +101,39 @@ func index(text []byte) places {
 	return x.places
 }
 
+// table notes the head of a table. One below phase belongs to the last [[phase]].
+func (x *indexer) table(parts unstable.Iterator) string {
+	prefix := ""
+	for first := true; parts.Next(); first = false {
+		name := string(parts.Node().Data)
+		if first && name == "phase" && x.phases > 0 {
+			prefix = fmt.Sprintf("phase[%d]", x.phases-1)
+			continue
+		}
+		prefix = x.note(prefix, parts.Node())
+	}
+	return prefix
+}
+
 type indexer struct {
 	parser unstable.Parser
 	places
+	phases int // tables [[phase]] that were seen
 }
 
 // key notes each part of a dotted key and returns the whole.
 func (x *indexer) key(prefix string, parts unstable.Iterator) string {
 	for parts.Next() {
-		prefix = join(prefix, string(parts.Node().Data))
-		if _, seen := x.keys[prefix]; !seen {
-			x.keys[prefix] = x.start(parts.Node())
-		}
+		prefix = x.note(prefix, parts.Node())
+	}
+	return prefix
+}
+
+// note notes one part of a dotted key, below prefix, and returns the whole.
+func (x *indexer) note(prefix string, part *unstable.Node) string {
+	prefix = join(prefix, string(part.Data))
+	if _, seen := x.keys[prefix]; !seen {
+		x.keys[prefix] = x.start(part)
 	}
 	return prefix
 }

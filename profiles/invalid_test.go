@@ -20,6 +20,21 @@ var invalid = []struct {
 	{"bool_type", []string{
 		`bool_type.toml:3:13: root.read_only: must be true or false, not a string`,
 	}},
+	{"cpu_weight", []string{
+		`cpu_weight.toml:3:14: limits.cpu_weight: 0 is out of range, use 1 to 10000`,
+	}},
+	{"cpus_low", []string{
+		`cpus_low.toml:3:8: limits.cpus: 0.001 is out of range, use 0.01 or more, or 0`,
+	}},
+	{"cpus_text", []string{
+		`cpus_text.toml:3:8: limits.cpus: "all" is not a number such as 1.5, with up to three decimals`,
+	}},
+	{"cpus_type", []string{
+		`cpus_type.toml:3:8: limits.cpus: must be a number such as 1.5, not a boolean`,
+	}},
+	{"cpuset", []string{
+		`cpuset.toml:3:10: limits.cpuset: "3-1" is not a list of processors, write for example "0-3,8"`,
+	}},
 	{"date_type", []string{
 		`date_type.toml:2:15: description: must be a string, not a date`,
 	}},
@@ -93,7 +108,7 @@ var invalid = []struct {
 		`gid_map_overlap_outside.toml:6:3: user.gid_map[1]: "50:100009:1" overlaps "0:100000:10" outside, use separate ranges`,
 	}},
 	{"home_access_mode", []string{
-		`home_access_mode.toml:3:1: home.access: has no effect with home.mode = "tmpfs", remove it or set home.mode = "host"`,
+		`home_access_mode.toml:3:1: home.access: has no effect with home.mode = "tmpfs", remove it or set home.mode = "host" or "persistent"`,
 	}},
 	{"home_hide_mode", []string{
 		`home_hide_mode.toml:3:1: home.hide: has no effect with home.mode = "tmpfs", remove it or set home.mode = "host"`,
@@ -134,6 +149,12 @@ var invalid = []struct {
 	{"int_type", []string{
 		`int_type.toml:3:8: process.nice: must be an integer, not a string`,
 	}},
+	{"io_bps", []string{
+		`io_bps.toml:3:16: limits.io_read_bps[0]: "sda:1M" is not a rate, write PATH:SIZE as in "/dev/sda:10M"`,
+	}},
+	{"io_iops", []string{
+		`io_iops.toml:3:17: limits.io_read_iops[0]: "/dev/sda:1K" is not a rate, write PATH:N as in "/dev/sda:100"`,
+	}},
 	{"landlock", []string{
 		`landlock.toml:3:12: security.landlock: unknown value "best", use "auto", "require" or "off"`,
 	}},
@@ -164,13 +185,13 @@ var invalid = []struct {
 		`mount_content_bind.toml:4:1: mounts."/x".content: has no effect with type = "bind", remove it or set type = "file"`,
 	}},
 	{"mount_file_source", []string{
-		`mount_file_source.toml:4:1: mounts."/x".source: has no effect with type = "file", remove it or set type = "bind" or "symlink"`,
+		`mount_file_source.toml:4:1: mounts."/x".source: has no effect with type = "file", remove it or set type = "bind", "symlink", "overlay" or "volume"`,
 	}},
 	{"mount_inodes", []string{
 		`mount_inodes.toml:4:10: mounts."/x".inodes: 0 is out of range, use 1 or more`,
 	}},
 	{"mount_mask_keys", []string{
-		`mount_mask_keys.toml:4:1: mounts."/x".optional: has no effect with type = "mask", remove it or set type = "bind"`,
+		`mount_mask_keys.toml:4:1: mounts."/x".optional: has no effect with type = "mask", remove it or set type = "bind" or "overlay"`,
 	}},
 	{"mount_none_inherited", []string{
 		`mount_none_inherited.toml:3:1: mounts."/x".type: drops an inherited mount, and none is inherited for this target`,
@@ -188,10 +209,10 @@ var invalid = []struct {
 		`mount_short_variable.toml:3:8: mounts."/x": unknown variable ${HOEM} (did you mean ${HOME}?)`,
 	}},
 	{"mount_size_bind", []string{
-		`mount_size_bind.toml:3:1: mounts."/x".size: has no effect with type = "bind", remove it or set type = "tmpfs"`,
+		`mount_size_bind.toml:3:1: mounts."/x".size: has no effect with type = "bind", remove it or set type = "tmpfs" or "overlay"`,
 	}},
 	{"mount_symlink_access", []string{
-		`mount_symlink_access.toml:5:1: mounts."/x".access: has no effect with type = "symlink", remove it or set type = "bind", "tmpfs" or "file"`,
+		`mount_symlink_access.toml:5:1: mounts."/x".access: has no effect with type = "symlink", remove it or set type = "bind", "tmpfs", "file" or "volume"`,
 	}},
 	{"mount_symlink_source", []string{
 		`mount_symlink_source.toml:2:9: mounts."/x": a symlink needs a source, the text of the link`,
@@ -199,8 +220,23 @@ var invalid = []struct {
 	{"mount_tmpfs_dev", []string{
 		`mount_tmpfs_dev.toml:4:1: mounts."/x".dev: has no effect with type = "tmpfs", remove it or set type = "bind"`,
 	}},
+	{"volume_no_source", []string{
+		`volume_no_source.toml:2:9: mounts."/x": a volume needs a source, its name`,
+	}},
+	{"volume_name", []string{
+		`volume_name.toml:4:1: mounts."/x".source: "../x" is not a volume's name, use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit`,
+	}},
+	{"bind_access_overlay", []string{
+		`bind_access_overlay.toml:3:1: mounts."/x".access: "overlay" has no meaning with type = "bind", set type = "overlay"`,
+	}},
+	{"tmpfs_size_zero", []string{
+		`tmpfs_size_zero.toml:4:1: mounts."/x".size: 0 is out of range, use 1 or more`,
+	}},
+	{"overlay_name", []string{
+		`overlay_name.toml:3:8: overlay.name: "a/b" is not a name, use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit`,
+	}},
 	{"mount_type", []string{
-		`mount_type.toml:3:8: mounts."/x".type: unknown value "overlay", use "bind", "tmpfs", "file", "symlink", "mask" or "none"`,
+		`mount_type.toml:3:8: mounts."/x".type: unknown value "union", use "bind", "tmpfs", "file", "symlink", "mask", "overlay", "volume" or "none"`,
 	}},
 	{"mounts_array", []string{
 		`mounts_array.toml:2:3: mounts: must be tables named by their target, not a list of tables; write [mounts."/target"]`,
@@ -214,14 +250,71 @@ var invalid = []struct {
 	{"name_slash", []string{
 		`name_slash.toml:2:8: name: "a/b" is not a name, use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit`,
 	}},
+	{"network_mode", []string{
+		`network_mode.toml:3:8: network.mode: "sandbox:a b" names no sandbox: use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit`,
+	}},
+	{"network_upstream", []string{
+		`network_upstream.toml:4:11: network.on_deny: unknown value "maybe", use "report" or "ask"`,
+		`network_upstream.toml:5:8: network.dns[0]: name server "a b=192.0.2.1": " " is in no name`,
+		`network_upstream.toml:5:25: network.dns[1]: name server "here": write an address in numbers, with a port as 192.0.2.1:5353 or [2001:db8::1]:5353`,
+		`network_upstream.toml:6:18: network.upstream_proxy: unknown value "http://192.0.2.1:3128", use "none" or "host"`,
+	}},
+	{"oom_kill", []string{
+		`oom_kill.toml:3:12: limits.oom_kill: unknown value "all", use "sandbox" or "process"`,
+	}},
+	{"phase_all", []string{
+		`phase_all.toml:3:8: phase[0].name: "all" stands for every phase, choose another name`,
+	}},
+	{"phase_command_twice", []string{
+		`phase_command_twice.toml:4:1: phase[0].command: is set as process.command too, keep one of them`,
+	}},
+	{"phase_effect", []string{
+		`phase_effect.toml:6:1: phase[0].network.allow: has no effect with network.mode = "none", remove it or set network.mode = "user" or "network:NAME"`,
+	}},
+	{"phase_enum", []string{
+		`phase_enum.toml:7:8: phase[1].network.mode: unknown value "nothing", use "none", "user", "host", "sandbox:NAME" or "network:NAME"`,
+	}},
+	{"phase_extends", []string{
+		`phase_extends.toml:4:1: phase[0].extends: belongs to the file and can't be set for one phase`,
+	}},
+	{"phase_mixed", []string{
+		`phase_mixed.toml:2:1: phase: must be a list of tables, write [[phase]] above each one's keys`,
+	}},
+	{"phase_no_name", []string{
+		`phase_no_name.toml:2:3: phase[0]: has no name, write name = "fetch" or the like`,
+	}},
+	{"phase_secret", []string{
+		`phase_secret.toml:4:12: phase[0].process.secrets[0]: no secret "token", write token = "env:VARIABLE" or "file:PATH" under [secrets]`,
+	}},
+	{"phase_table", []string{
+		`phase_table.toml:2:2: phase: must be a list of tables, not a table; write [[phase]] above each one's keys`,
+	}},
+	{"phase_twice", []string{
+		`phase_twice.toml:5:8: phase[1].name: "a" is the name of a phase above, keep one of them`,
+	}},
+	{"phase_unknown", []string{
+		`phase_unknown.toml:4:1: phase[0].comand: unknown key (did you mean "command"?)`,
+	}},
 	{"root_etc_source", []string{
 		`root_etc_source.toml:4:1: root.etc: has no effect with root.source = "empty", remove it or set root.source = "host"`,
 	}},
 	{"root_relative", []string{
-		`root_relative.toml:3:10: root.source: unknown root "image:debian", use "host", "empty" or a directory such as "/srv/root"`,
+		`root_relative.toml:3:10: root.source: unknown root "images/debian", use "host", "empty", an image such as "image:debian:12" or a directory such as "/srv/root"`,
+	}},
+	{"root_image", []string{
+		`root_image.toml:3:10: root.source: "image:" names no image, write for example "image:debian:12"`,
+	}},
+	{"root_size", []string{
+		`root_size.toml:3:1: root.size: has no effect with root.source = "host", remove it or set root.source = "image:NAME"`,
+	}},
+	{"root_upper", []string{
+		`root_upper.toml:4:1: root.upper: has no effect with root.source = "host", remove it or set root.source = "image:NAME"`,
+	}},
+	{"root_upper_word", []string{
+		`root_upper_word.toml:4:9: root.upper: unknown value "memory", use "tmpfs" or "disk"`,
 	}},
 	{"root_word", []string{
-		`root_word.toml:3:10: root.source: unknown root "hsot", use "host", "empty" or a directory such as "/srv/root" (did you mean "host"?)`,
+		`root_word.toml:3:10: root.source: unknown root "hsot", use "host", "empty", an image such as "image:debian:12" or a directory such as "/srv/root" (did you mean "host"?)`,
 	}},
 	{"seccomp_allow_unconfined", []string{
 		`seccomp_allow_unconfined.toml:4:1: security.seccomp_allow: has no effect with security.seccomp = "unconfined", remove it or set another security.seccomp`,
@@ -236,6 +329,14 @@ var invalid = []struct {
 	}},
 	{"seccomp_word", []string{
 		`seccomp_word.toml:3:11: security.seccomp: unknown policy "bulid", use "strict", "build", "default" or "unconfined" or a file such as "./seccomp.json" (did you mean "build"?)`,
+	}},
+	{"secret_entry", []string{
+		`secret_entry.toml:5:12: process.secrets[0]: "a:1X" is neither a secret's name nor NAME:VARIABLE, write for example "token" or "token:NPM_TOKEN"`,
+	}},
+	{"secret_source", []string{
+		`secret_source.toml:3:5: secrets.a: "TOKEN" is no source of a secret, write "env:VARIABLE" or "file:PATH", the path with a slash`,
+		`secret_source.toml:4:9: secrets."b c": "b c" is not a name, use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit`,
+		`secret_source.toml:5:5: secrets.d: "file:x" is no source of a secret, write "env:VARIABLE" or "file:PATH", the path with a slash`,
 	}},
 	{"signal_number", []string{
 		`signal_number.toml:3:15: process.stop_signal: unknown signal "15", use a name such as "SIGTERM"`,
@@ -344,13 +445,13 @@ var invalid = []struct {
 		`unknown_key_elsewhere.toml:3:1: process.memory: unknown key (did you mean "limits.memory"?)`,
 	}},
 	{"unknown_key_far", []string{
-		`unknown_key_far.toml:3:1: network.publish: unknown key, use "mode"`,
+		`unknown_key_far.toml:3:1: home.volumes: unknown key, use "mode", "access", "size", "share" or "hide"`,
 	}},
 	{"unknown_mount_key", []string{
-		`unknown_mount_key.toml:3:1: mounts."/x".src: unknown key, use "type", "source", "access", "exec", "dev", "optional", "content", "mode", "size" or "inodes"`,
+		`unknown_mount_key.toml:3:1: mounts."/x".src: unknown key, use "type", "source", "access", "exec", "dev", "optional", "grantable", "content", "mode", "upper", "size" or "inodes"`,
 	}},
 	{"unknown_quoted", []string{
-		`unknown_quoted.toml:3:1: process."a b": unknown key, use "command", "working_dir", "tty", "hostname", "umask", "nice", "oom_score_adj", "timeout", "stop_timeout" or "stop_signal"`,
+		`unknown_quoted.toml:3:1: process."a b": unknown key, use "command", "working_dir", "tty", "hostname", "umask", "nice", "oom_score_adj", "timeout", "stop_timeout", "stop_signal", "listen_fds" or "secrets"`,
 	}},
 	{"unknown_table", []string{
 		`unknown_table.toml:2:2: proces: unknown key (did you mean "process"?)`,
@@ -394,7 +495,7 @@ var invalid = []struct {
 		`workspace_protect_access.toml:5:1: workspace.unprotect: has no effect with workspace.access = "none", remove it or set workspace.access = "rw" or "ro"`,
 	}},
 	{"workspace_git_access", []string{
-		`workspace_git_access.toml:4:1: workspace.git: has no effect with workspace.access = "none", remove it or set workspace.access = "rw" or "ro"`,
+		`workspace_git_access.toml:4:1: workspace.git: has no effect with workspace.access = "none", remove it or set workspace.access = "rw", "ro" or "overlay"`,
 	}},
 	{"workspace_git_read_only", []string{
 		`workspace_git_read_only.toml:4:1: workspace.git: "guard" has no effect with workspace.access = "ro", remove it or set workspace.access = "rw"`,
@@ -406,7 +507,7 @@ var invalid = []struct {
 		`workspace_hide_absolute.toml:3:9: workspace.hide[0]: "/etc/passwd" must be below the workspace, write it without the leading "/"`,
 	}},
 	{"workspace_hide_access", []string{
-		`workspace_hide_access.toml:4:1: workspace.hide: has no effect with workspace.access = "none", remove it or set workspace.access = "rw" or "ro"`,
+		`workspace_hide_access.toml:4:1: workspace.hide: has no effect with workspace.access = "none", remove it or set workspace.access = "rw", "ro" or "overlay"`,
 	}},
 	{"workspace_hide_parent", []string{
 		`workspace_hide_parent.toml:3:9: workspace.hide[0]: "a/../../b" must stay below the workspace, leave out ".."`,

@@ -32,6 +32,7 @@ func Schema() []byte {
 		}
 		props[r.path] = r.schema()
 	}
+	props["phase"] = phaseSchema(props)
 	short := map[string]any{"type": "string", "description": "SOURCE[:ro|rw]", "pattern": `^[^:]*[^:]$|^.+:(ro|rw)$|^.*:.*/`}
 	props["mounts"] = map[string]any{
 		"type":                 "object",
@@ -39,11 +40,30 @@ func Schema() []byte {
 		"propertyNames":        map[string]any{"pattern": `^(/.|~/.|\$)`},
 		"additionalProperties": map[string]any{"anyOf": []any{short, mount}},
 	}
+	props["phase"].(map[string]any)["items"].(map[string]any)["properties"].(map[string]any)["mounts"] = props["mounts"]
 	text, err := json.MarshalIndent(root, "", "  ")
 	if err != nil {
 		panic("profiles: schema: " + err.Error())
 	}
 	return append(text, '\n')
+}
+
+// phaseSchema is the schema of the tables [[phase]]: a profile's tables, and keys
+// of their own.
+func phaseSchema(profile map[string]any) map[string]any {
+	item := object()
+	item["required"] = []string{"name"}
+	props := item["properties"].(map[string]any)
+	for name, s := range profile {
+		if name != "version" && name != "extends" && name != "phase" {
+			props[name] = s
+		}
+	}
+	for i := range phaseRows {
+		props[phaseRows[i].leaf()] = phaseRows[i].schema()
+	}
+	return map[string]any{"type": "array", "items": item,
+		"description": "Steps that run in order, each in a sandbox of its own: that of the profile, with these tables on top."}
 }
 
 // object is the schema of a table without keys.
@@ -73,6 +93,9 @@ func (r *row) schema() map[string]any {
 func (r *row) typeSchema() map[string]any {
 	switch r.kind {
 	case kindEnum:
+		if len(r.named) > 0 {
+			return map[string]any{"anyOf": []any{map[string]any{"enum": r.enum}, map[string]any{"type": "string", "pattern": namedPattern(r.named)}}}
+		}
 		return map[string]any{"enum": r.enum}
 	case kindBool:
 		return map[string]any{"type": "boolean"}
@@ -88,12 +111,32 @@ func (r *row) typeSchema() map[string]any {
 			pattern = strings.Replace(pattern, "[-+]", "[+]", 1)
 		}
 		return r.orUnlimited(map[string]any{"const": 0}, map[string]any{"type": "string", "pattern": pattern})
+	case kindThousandths:
+		return r.orUnlimited(map[string]any{"const": 0}, map[string]any{"type": "number", "minimum": float64(r.min) / 1000}, map[string]any{"type": "string", "pattern": `^[0-9]+(\.[0-9]{0,3})?$`})
 	case kindList, kindIDMap:
 		return map[string]any{"type": "array", "items": r.textSchema()}
 	case kindMap:
-		return map[string]any{"type": "object", "propertyNames": map[string]any{"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}, "additionalProperties": r.textSchema()}
+		names := "^[A-Za-z_][A-Za-z0-9_]*$"
+		if r.form == formSecretSource {
+			names = namePattern
+		}
+		return map[string]any{"type": "object", "propertyNames": map[string]any{"pattern": names}, "additionalProperties": r.textSchema()}
 	}
 	return r.textSchema()
+}
+
+// namedPattern is of words with a name, or of networks with several.
+func namedPattern(words []string) string {
+	name := strings.Trim(namePattern, "^$")
+	var list []string
+	for _, w := range words {
+		text := w + ":" + name
+		if w == "network" {
+			text += "(," + name + ")*"
+		}
+		list = append(list, text)
+	}
+	return "^(" + strings.Join(list, "|") + ")$"
 }
 
 func (r *row) bounded() map[string]any {
@@ -124,6 +167,8 @@ func (r *row) textSchema() map[string]any {
 		s["pattern"] = "^[0-9]+:[0-9]+:[1-9][0-9]*$"
 	case r.form == formName:
 		s["pattern"] = namePattern
+	case r.form == formAnyName:
+		s["pattern"] = "^$|" + namePattern
 	case r.form == formHostname:
 		s["pattern"] = hostnamePattern
 		s["maxLength"] = 64
@@ -139,16 +184,30 @@ func (r *row) textSchema() map[string]any {
 	case r.form == formExtends:
 		s["pattern"] = `^(builtin:|user:|/|\./|\.\./|~|\$)`
 	case r.form == formRoot:
-		s["pattern"] = `^(host|empty|/.*|\.\.?(/.*)?|~.*|\$.*)$`
+		s["pattern"] = `^(host|empty|image:.+|/.*|\.\.?(/.*)?|~.*|\$.*)$`
 	case r.form == formPolicy:
 		s["pattern"] = `^(` + strings.Join(policies, "|") + `|/.*|\.\.?(/.*)?|~.*|\$.*)$`
+	case r.form == formSecret:
+		s["pattern"] = `^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(:[A-Za-z_][A-Za-z0-9_]*)?$`
+	case r.form == formSecretSource:
+		s["pattern"] = `^(env:[A-Za-z_][A-Za-z0-9_]*|file:(/|\.\.?(/|$)|~|\$).*)$`
 	case r.form == formCall:
 		s["pattern"] = `^(@[a-z][a-z-]*|[a-z_][a-z0-9_]*)$`
+	case r.form == formByteRate:
+		s["pattern"] = "^/.*:[0-9]+ ?[A-Za-z]*$"
+	case r.form == formRate:
+		s["pattern"] = "^/.*:[0-9]+$"
+	case r.form == formCPUs:
+		s["pattern"] = `^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$`
 	case r.form == formHomePath || r.form == formHomeGlob:
 		s["minLength"] = 1
 		fallthrough
 	case r.vars:
-		s["pattern"] = `^([^$]|\$[^{]|\$$|\$\{(` + strings.Join(variables, "|") + `)\})*$`
+		names := strings.Join(variables, "|")
+		if r.leaf() == "command" {
+			names += "|ARGS"
+		}
+		s["pattern"] = `^([^$]|\$[^{]|\$$|\$\{(` + names + `)\})*$`
 	}
 	return s
 }
@@ -163,7 +222,7 @@ func (r *row) jsonDefault() (any, bool) {
 		return r.def == "true", true
 	case kindInt:
 		return r.defaultValue().n, true
-	case kindSize, kindDuration:
+	case kindSize, kindDuration, kindThousandths:
 		if r.def == "" {
 			return 0, true
 		}

@@ -97,6 +97,9 @@ func load(main *layer, e Env, workspace string) (*Profile, error) {
 	ld.add(main)
 	m := &merged{layers: ld.layers, env: e, workspace: workspace, problems: ld.problems}
 	m.merge()
+	if len(m.problems) == 0 {
+		m.checkPhases()
+	}
 	p := m.profile()
 	if len(m.problems) > 0 {
 		return nil, located(m.problems, m.layers)

@@ -54,13 +54,16 @@ func TestDefaults(t *testing.T) {
 	want := Profile{
 		Name:       "test",
 		Process:    Process{TTY: "auto", Umask: 0o22, StopTimeout: 10 * time.Second, StopSignal: "SIGTERM"},
-		User:       User{As: "keep", Map: "auto"},
+		Health:     Health{Interval: 30 * time.Second, Timeout: 30 * time.Second, Retries: 3},
+		User:       User{As: "auto", Map: "auto"},
 		Namespaces: Namespaces{IPC: "private", UTS: "private", Cgroup: "private", Time: "host"},
-		Root:       Root{Source: "host", ReadOnly: true, Etc: "minimal", Proc: "new", Sys: "none", Dev: "minimal", Tmp: 1 << 30, Shm: 64 << 20},
+		Root:       Root{Source: "host", ReadOnly: true, Upper: "tmpfs", Size: 1 << 30, Etc: "minimal", Proc: "new", Sys: "none", Dev: "minimal", Tmp: 1 << 30, Shm: 64 << 20},
 		Home:       Home{Mode: "tmpfs", Access: "ro", Size: 512 << 20},
 		Workspace:  Workspace{Path: "/work", Access: "rw", Git: "ro", Audit: "report"},
-		Network:    Network{Mode: "none"},
-		Security:   Security{Seccomp: "default", Landlock: "auto"},
+		Overlay:    Overlay{Backend: "auto", OnExit: "keep", Upper: "disk"},
+		Network:    Network{Mode: "none", Backend: "auto", Default: "deny", TLSNames: true, OnDeny: "report", Upstream: "none", Audit: "off"},
+		Limits:     Limits{Cgroup: "auto", OOMKill: "sandbox", CPUWeight: 100},
+		Security:   Security{Seccomp: "default", Landlock: "auto", Fallback: "none"},
 	}
 	if got := exported(p); !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
@@ -82,6 +85,13 @@ processes = -1
 open_files = "unlimited"
 core = "unlimited"
 cpu_time = "unlimited"
+cgroup = "always"
+memory_high = "48M"
+swap = "unlimited"
+oom_kill = "process"
+cpus = 1.5
+cpu_weight = 10
+cpuset = "0-3,8"
 [user]
 uid_map = ["0:1000:1", "1:100000:10"]
 gid_map = ["0:1000:1"]
@@ -100,8 +110,8 @@ A = "${USER}:${UID}:${GID}:${WORKSPACE}:${PROFILE_DIR}"
 		{p.Process.Umask, uint32(0o77)},
 		{p.Process.Timeout, 90 * time.Minute},
 		{p.Process.Command, []string{"sh", "-c", "echo $HOME $x ${HOME} /home/u $"}},
-		{p.Limits, Limits{Memory: 64 << 20, FileSize: 2 << 30, Stack: 4096, Locked: 512 << 10, Processes: -1, OpenFiles: -1, Core: -1, CPUTime: -1}},
-		{p.User, User{As: "keep", Map: "explicit", UIDMap: []IDMap{{0, 1000, 1}, {1, 100000, 10}}, GIDMap: []IDMap{{0, 1000, 1}}}},
+		{p.Limits, Limits{Cgroup: "always", MemoryHigh: 48 << 20, Swap: -1, OOMKill: "process", CPUs: 1500, CPUWeight: 10, CPUSet: "0-3,8", Memory: 64 << 20, FileSize: 2 << 30, Stack: 4096, Locked: 512 << 10, Processes: -1, OpenFiles: -1, Core: -1, CPUTime: -1}},
+		{p.User, User{As: "auto", Map: "explicit", UIDMap: []IDMap{{0, 1000, 1}, {1, 100000, 10}}, GIDMap: []IDMap{{0, 1000, 1}}}},
 		{p.Environment.Set, map[string]string{"A": "u:1000:1000:/work:/proj"}},
 		{p.Mounts, []Mount{
 			{Target: "/a", Type: "bind", Source: "/proj/data", Access: "ro", Exec: true},
@@ -438,6 +448,20 @@ DOLLAR = "$$x"
 "/dev/kvm" = { dev = true, access = "rw" }
 "/m" = { type = "mask" }
 `}
+	texts = append(texts, `extends = ["builtin:go"]
+secrets = { token = "env:TOKEN", "a.b" = "file:/s" }
+process.secrets = ["a.b"]
+[[phase]]
+name = "fetch"
+command = ["x", "${ARGS}", "$$y"]
+secrets = ["token:T"]
+limits.memory = "1G"
+mounts."/p" = { type = "tmpfs" }
+[[phase]]
+name = "last"
+environment.pass = ["A"]
+mounts."~/sdk".type = "none"
+`)
 	for _, name := range builtinNames() {
 		texts = append(texts, "extends = [\"builtin:"+name+"\"]\n")
 	}
@@ -449,6 +473,16 @@ DOLLAR = "$$x"
 		}
 		if got, want := exported(again), exported(p); !reflect.DeepEqual(got, want) {
 			t.Errorf("got\n%+v\nwant\n%+v\n%s", got, want, p.TOML())
+		}
+		for _, name := range p.Phases {
+			a, err := again.Phase(name)
+			b, err2 := p.Phase(name)
+			if err != nil || err2 != nil {
+				t.Fatalf("%v %v", err, err2)
+			}
+			if got, want := exported(a), exported(b); !reflect.DeepEqual(got, want) {
+				t.Errorf("phase %s: got\n%+v\nwant\n%+v\n%s", name, got, want, p.TOML())
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -28,10 +29,10 @@ type mountSlots struct {
 	slots  []slot // by row, from merged.mountLow
 }
 
-// envSlot is one variable of environment.set.
+// envSlot is one entry of a table of NAME = "value": environment.set, secrets.
 type envSlot struct {
-	name, text string
-	from       int
+	key, name, text string
+	from            int
 }
 
 // merged is a profile between its files and its struct.
@@ -46,6 +47,8 @@ type merged struct {
 	mountLow  int // rows[mountLow:mountHigh] are a mount's
 	mountHigh int
 	policy    string // the text of the file that security.seccomp names
+	phase     string // the phase that this is the sandbox of, "" for none
+	phaseAt   int    // where its layers begin among layers
 	problems  []problem
 }
 
@@ -62,6 +65,9 @@ func (m *merged) merge() {
 	}
 	m.findWorkspace()
 	for i := range m.layers {
+		if m.phase != "" && i == m.phaseAt {
+			m.slots[find("process.secrets")] = slot{} // each phase names its own
+		}
 		m.apply(i)
 	}
 	slices.SortFunc(m.mounts, func(a, b *mountSlots) int { return strings.Compare(a.target, b.target) })
@@ -180,6 +186,10 @@ func (m *merged) expand(at int, r *row, s *setting, sc scope) (value, bool) {
 	}
 	list, ok := make([]string, len(s.val.l)), true
 	for i, entry := range s.val.l {
+		if entry == ArgsEntry && m.layers[at].phase != "" && r.path == "process.command" {
+			list[i] = entry
+			continue
+		}
 		text, msg := expandText(r, entry, sc)
 		if msg != "" {
 			m.problems = append(m.problems, problem{layer: m.layers[at], key: fmt.Sprintf("%s[%d]", r.id(s.sub), i), msg: msg, value: true})
@@ -235,13 +245,20 @@ func (m *merged) setVariable(at int, s *setting, sc scope) {
 		m.problems = append(m.problems, problem{layer: m.layers[at], key: join(s.key, s.sub), msg: msg, value: true})
 		return
 	}
-	for i := range m.vars {
-		if m.vars[i].name == s.sub {
-			m.vars[i] = envSlot{s.sub, text, at}
+	if find(s.key) == find("secrets") {
+		if text, msg = secretSource(text, sc); msg != "" {
+			m.problems = append(m.problems, problem{layer: m.layers[at], key: join(s.key, s.sub), msg: msg, value: true})
 			return
 		}
 	}
-	m.vars = append(m.vars, envSlot{s.sub, text, at})
+	now := envSlot{s.key, s.sub, text, at}
+	for i := range m.vars {
+		if m.vars[i].key == s.key && m.vars[i].name == s.sub {
+			m.vars[i] = now
+			return
+		}
+	}
+	m.vars = append(m.vars, now)
 }
 
 // setMount merges one key of a mount.
@@ -356,22 +373,49 @@ func (m *merged) profile() *Profile {
 	}
 	p.Workspace.Path = m.workspace
 	p.Security.SeccompText = m.policy
+	if _, ok := ImageName(p.Root.Source); ok {
+		m.imageRoot(&p.Root, p.Overlay.Name != "")
+	}
+	if p.Home.Mode == "persistent" && !m.slots[find("home.access")].set {
+		p.Home.Access = "rw"
+	}
 	if len(p.User.UIDMap) > 0 || len(p.User.GIDMap) > 0 {
 		p.User.Map = "explicit"
 	}
-	if len(m.vars) > 0 {
-		p.Environment.Set = make(map[string]string, len(m.vars))
-		for _, v := range m.vars {
-			p.Environment.Set[v.name] = v.text
+	for _, v := range m.vars {
+		set := rows[find(v.key)].field(p, nil).(*map[string]string)
+		if *set == nil {
+			*set = make(map[string]string, len(m.vars))
 		}
+		(*set)[v.name] = v.text
+	}
+	if m.phase == "" {
+		p.Phases = m.phaseNames()
 	}
 	for _, mount := range m.mounts {
 		p.Mounts = append(p.Mounts, m.mount(mount))
 	}
 	for _, l := range m.layers {
-		p.Files = append(p.Files, l.name)
+		if l.phase == "" {
+			p.Files = append(p.Files, l.name)
+		}
 	}
 	return p
+}
+
+// imageRoot sets the defaults that are others on an image. named says that
+// changes are kept under a name.
+func (m *merged) imageRoot(root *Root, named bool) {
+	set := func(key string) bool { return m.slots[find(key)].set }
+	if !set("root.read_only") {
+		root.ReadOnly = false
+	}
+	if !set("root.upper") && named {
+		root.Upper = "disk"
+	}
+	if root.Upper == "disk" && !set("root.size") {
+		root.Size = 0
+	}
 }
 
 // mount builds one mount, with the defaults that depend on its type.
@@ -382,7 +426,7 @@ func (m *merged) mount(from *mountSlots) Mount {
 		assign(r, r.field(nil, &mount), s)
 	}
 	switch mount.Type {
-	case "bind":
+	case "bind", "overlay":
 		if mount.Source == "" {
 			mount.Source = mount.Target
 		}
@@ -394,7 +438,15 @@ func (m *merged) mount(from *mountSlots) Mount {
 			mount.Source = filepath.Join(dir, mount.Source)
 		}
 		mount.Source = filepath.Clean(mount.Source)
-		setDefault(&mount.Access, "ro")
+		if mount.Type == "bind" {
+			setDefault(&mount.Access, "ro")
+			break
+		}
+		if setDefault(&mount.Upper, "disk"); mount.Upper == "tmpfs" {
+			setDefault(&mount.Size, OverlayMemory)
+		}
+	case "volume":
+		setDefault(&mount.Access, "rw")
 	case "tmpfs":
 		setDefault(&mount.Access, "rw")
 		if !from.slots[find("mounts.*.mode")-m.mountLow].set { // "0000" is a mode too
@@ -456,8 +508,15 @@ func (r *row) defaultValue() value {
 		return value{}
 	}
 	var v any = r.def
-	if r.kind == kindBool {
+	switch r.kind {
+	case kindBool:
 		v = r.def == "true"
+	case kindInt:
+		n, err := strconv.ParseInt(r.def, 10, 64)
+		if err != nil {
+			panic("profiles: default of " + r.path + ": " + err.Error())
+		}
+		v = n
 	}
 	val, msg := r.scalar(v)
 	if msg != "" {

@@ -50,7 +50,7 @@ func (m *merged) origin(key string) (layer int, at string, value bool) {
 		return -1, "", false
 	}
 	for _, v := range m.vars {
-		if at := join("environment.set", v.name); at == key {
+		if at := join(v.key, v.name); at == key {
 			return v.from, at, false
 		}
 	}

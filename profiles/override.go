@@ -32,7 +32,7 @@ func (p *Profile) With(list []Override) (*Profile, error) {
 		return p, nil
 	}
 	base := p.merged
-	m := &merged{env: base.env, layers: slices.Clone(base.layers), workspace: base.workspace}
+	m := &merged{env: base.env, layers: slices.Clone(base.layers), workspace: base.workspace, phase: base.phase, phaseAt: base.phaseAt}
 	stem := base.layers[len(base.layers)-1].stem
 	named := map[string]bool{}
 	for _, o := range list {
@@ -101,6 +101,9 @@ func splitKey(key string) []string {
 		if name, ok := strings.CutPrefix(key, "environment.set."); ok {
 			return []string{"environment", "set", name}
 		}
+		if name, ok := strings.CutPrefix(key, "secrets."); ok {
+			return []string{"secrets", name}
+		}
 		return strings.Split(key, ".")
 	}
 	if quoted, err := strconv.QuotedPrefix(rest); err == nil {
@@ -144,6 +147,10 @@ func overrideValue(parts []string, text string) (any, string) {
 	case kindSize, kindDuration:
 		if n, err := strconv.ParseInt(text, 10, 64); err == nil && (r.kind == kindSize || n <= 0) {
 			return n, ""
+		}
+	case kindThousandths:
+		if text == "-1" {
+			return int64(-1), ""
 		}
 	case kindList, kindIDMap:
 		return overrideList(text)
@@ -204,7 +211,7 @@ type Key struct {
 // Keys lists the keys of a file in the order of the reference.
 func Keys() []Key {
 	list := make([]Key, 0, len(fileRows)+len(rows))
-	for _, table := range [][]row{fileRows, rows} {
+	for _, table := range [][]row{fileRows, rows, phaseRows} {
 		for i := range table {
 			r := &table[i]
 			list = append(list, Key{Name: r.path, Value: r.valueDoc(), Default: r.defaultDoc(), Doc: r.meaning()})

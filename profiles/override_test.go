@@ -92,11 +92,11 @@ func TestWithRefuses(t *testing.T) {
 		{"--memory limits.memory=", `--memory: "" is not a size, use bytes or a unit such as "64M" or "1G"`},
 		{"--pids-limit limits.processes=many", `--pids-limit: "many" is not an integer`},
 		{"--pids-limit limits.processes=-2", `--pids-limit: -2 is out of range, use 0 or more, or "unlimited"`},
-		{"--network network.mode=bridge", `--network: unknown value "bridge", use "none" or "host"`},
+		{"--network network.mode=bridge", `--network: unknown value "bridge", use "none", "user", "host", "sandbox:NAME" or "network:NAME"`},
 		{"--hostname process.hostname=a b", `--hostname: "a b" is not a host name, use up to 64 letters, digits, "-" and "."`},
 		{"--volume mounts./dev/x.type=bind", `--volume: target is under /dev, where only a bind with dev = true may be`},
 		{"--volume mounts.data.type=bind", `--volume: target "data" is not absolute, begin it with "/", "~/" or a variable`},
-		{"--mount mounts./x.type=floppy", `--mount: type: unknown value "floppy", use "bind", "tmpfs", "file", "symlink", "mask" or "none"`},
+		{"--mount mounts./x.type=floppy", `--mount: type: unknown value "floppy", use "bind", "tmpfs", "file", "symlink", "mask", "overlay", "volume" or "none"`},
 		{"--set limits.memroy=1G", `--set: limits.memroy: unknown key (did you mean "memory"?)`},
 		{"--set root.read_only=yes", `--set: root.read_only: must be true or false, not "yes"`},
 		{"--set extends=builtin:open", `--set: extends: belongs to a file and can't be set here`},
@@ -105,7 +105,7 @@ func TestWithRefuses(t *testing.T) {
 		{"--set environment.pass=[1", `--set: environment.pass: "[1" is not a list, write one entry, or a list such as ["a", "b"]`},
 		{"--set limits=1", `--set: limits: must be a table, not a string; write [limits] above its keys`},
 		{"--home home.size=1G", ""},
-		{"--set home.access=rw", `--set: home.access: has no effect with home.mode = "tmpfs", remove it or set home.mode = "host"`},
+		{"--set home.access=rw", `--set: home.access: has no effect with home.mode = "tmpfs", remove it or set home.mode = "host" or "persistent"`},
 	} {
 		_, err := overridden(t, "version = 1\n", tt.set)
 		var errs Errors

@@ -9,7 +9,7 @@ import (
 func Reference() []byte {
 	var b strings.Builder
 	b.WriteString("| key | value | default | merge | a wider value is a grant | meaning |\n|---|---|---|---|---|---|\n")
-	for _, list := range [][]row{fileRows, rows} {
+	for _, list := range [][]row{fileRows, rows, phaseRows} {
 		for i := range list {
 			r := &list[i]
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", r.path, r.valueDoc(), r.defaultDoc(), r.mergeDoc(), r.wideDoc(), r.meaning())
@@ -27,6 +27,9 @@ func (r *row) valueDoc() string {
 		for i, w := range r.enum {
 			words[i] = "`\"" + w + "\"`"
 		}
+		for _, w := range r.named {
+			words = append(words, "`\""+w+":NAME\"`")
+		}
 		doc = strings.Join(words, ", ")
 	case kindBool:
 		doc = "boolean"
@@ -43,6 +46,8 @@ func (r *row) valueDoc() string {
 		doc = "size"
 	case kindDuration:
 		doc = "duration"
+	case kindThousandths:
+		doc = "number, as `1.5`"
 	case kindList:
 		doc = "list of " + r.formDoc("strings", "paths", "globs")
 	case kindMap:
@@ -63,11 +68,25 @@ func (r *row) formDoc(text, path, glob string) string {
 	case formPath, formHomePath, formSource:
 		return path
 	case formRoot:
-		return "`\"host\"`, `\"empty\"`, " + path
+		return "`\"host\"`, `\"empty\"`, `\"image:NAME\"`, " + path
 	case formPolicy:
 		return "`\"" + strings.Join(policies, "\"`, `\"") + "\"`, " + path
-	case formCall:
+	case formCall, formDomain, formMember:
 		return "names"
+	case formSecret:
+		return "`\"NAME\"`, `\"NAME:VARIABLE\"`"
+	case formRule:
+		return "rules"
+	case formServer:
+		return "addresses"
+	case formPublish, formHostPort:
+		return "ports"
+	case formByteRate:
+		return "`\"PATH:SIZE\"`"
+	case formRate:
+		return "`\"PATH:N\"`"
+	case formCPUs:
+		return "processors, as `\"0-3,8\"`"
 	case formEnvGlob, formTreeGlob, formHomeGlob:
 		return glob
 	}
@@ -88,7 +107,7 @@ func (r *row) defaultDoc() string {
 		return "`{}`"
 	case r.kind == kindBool || r.kind == kindInt && r.def != "":
 		return "`" + r.def + "`"
-	case r.def == "" && (r.kind == kindInt || r.kind == kindSize || r.kind == kindDuration):
+	case r.def == "" && (r.kind == kindInt || r.kind == kindSize || r.kind == kindDuration || r.kind == kindThousandths):
 		return "`0`"
 	}
 	return "`\"" + r.def + "\"`"
@@ -130,14 +149,22 @@ func (r *row) wideDoc() string {
 		return "another persistent home"
 	case wideRoot:
 		return "another root"
+	case widePlace:
+		return "another directory"
 	case wideWorkspace:
 		return "outside the project"
 	case wideMount:
 		return "see Trust"
 	case widePolicy:
 		return strings.Join(r.order, " < ") + "; a file"
-	case wideCalls:
+	case wideSecret:
+		return "new entries, other sources"
+	case wideCalls, wideRules, wideListed:
 		return "new entries"
+	case wideRates:
+		return "more, or missing entries"
+	case wideCPUs:
+		return "more processors"
 	}
 	return "?"
 }

@@ -3,6 +3,7 @@ package profiles
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +33,9 @@ func (p *Profile) TOML() []byte {
 	for i := range p.Mounts {
 		w.mount(&p.Mounts[i])
 	}
+	for _, name := range p.Phases {
+		w.phase(name)
+	}
 	return []byte(w.b.String())
 }
 
@@ -43,14 +47,62 @@ type writer struct {
 
 // finish writes what stands below the keys of a table.
 func (w *writer) finish(table string) {
-	set := w.profile.Environment.Set
-	if table != "environment" || len(set) == 0 {
-		return
+	for _, t := range []struct {
+		after, key string
+		set        map[string]string
+	}{{"environment", "environment.set", w.profile.Environment.Set}, {"policy", "secrets", w.profile.Secrets}} {
+		if table != t.after || len(t.set) == 0 {
+			continue
+		}
+		fmt.Fprintf(&w.b, "\n[%s]\n", t.key)
+		for _, name := range slices.Sorted(maps.Keys(t.set)) {
+			w.line(join("", name)+" = "+quote(escapeVars(t.set[name])), join(t.key, name))
+		}
 	}
-	w.b.WriteString("\n[environment.set]\n")
-	for _, name := range slices.Sorted(maps.Keys(set)) {
-		w.line(name+" = "+quote(escapeVars(set[name])), join("environment.set", name))
+}
+
+// phase writes what a phase has otherwise than the profile.
+func (w *writer) phase(name string) {
+	p, err := w.profile.Phase(name)
+	if err != nil {
+		return // it would not have been loaded
 	}
+	base := w.profile
+	fmt.Fprintf(&w.b, "\n[[phase]]\nname = %s\n", quote(name))
+	in := writer{profile: p}
+	for i := range rows {
+		r := &rows[i]
+		if r.isMount() || r.kind == kindMap || !r.applies(p, nil) {
+			continue
+		}
+		if a, b := r.field(p, nil), r.field(base, nil); !reflect.DeepEqual(a, b) && r.path != "process.secrets" || r.path == "process.secrets" && len(p.Process.Secrets) > 0 {
+			in.key(r, r.path, r.path, a)
+		}
+	}
+	for _, v := range slices.Sorted(maps.Keys(p.Environment.Set)) {
+		if have, ok := base.Environment.Set[v]; !ok || have != p.Environment.Set[v] {
+			key := join("environment.set", v)
+			in.line(key+" = "+quote(escapeVars(p.Environment.Set[v])), key)
+		}
+	}
+	for i := range p.Mounts {
+		m := &p.Mounts[i]
+		if slices.Contains(base.Mounts, *m) {
+			continue
+		}
+		key := join("mounts", m.Target)
+		for i := range rows {
+			if r := &rows[i]; r.isMount() && r.applies(nil, m) {
+				in.key(r, join("mounts", escapeVars(m.Target))+"."+r.leaf(), key+"."+r.leaf(), r.field(nil, m))
+			}
+		}
+	}
+	for _, m := range base.Mounts {
+		if !slices.ContainsFunc(p.Mounts, func(have Mount) bool { return have.Target == m.Target }) {
+			in.b.WriteString(join("mounts", escapeVars(m.Target)) + ".type = \"none\"\n")
+		}
+	}
+	w.b.WriteString(in.b.String())
 }
 
 func (w *writer) mount(m *Mount) {
@@ -133,7 +185,7 @@ func texts(r *row, field any) (list []string, ok bool) {
 
 // quoted renders a text of r, so that reading it gives the text again.
 func (r *row) quoted(s string) string {
-	if r.vars {
+	if r.vars && s != ArgsEntry {
 		s = escapeVars(s)
 	}
 	return quote(s)
@@ -172,6 +224,8 @@ func (r *row) number(n int64) string {
 		return `"unlimited"`
 	case r.kind == kindSize:
 		return formatSize(n)
+	case r.kind == kindThousandths:
+		return formatThousandths(n)
 	}
 	return strconv.FormatInt(n, 10)
 }

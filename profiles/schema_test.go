@@ -88,12 +88,15 @@ func plain(v any) any {
 // beyondSchema are the invalid profiles whose keys are all well formed: what is
 // wrong lies between keys, in arithmetic, or outside of the file.
 var beyondSchema = []string{
+	"bind_access_overlay", "tmpfs_size_zero", "volume_name", "volume_no_source",
+	"cpuset",
 	"extends_builtin", "extends_escape", "extends_missing", "extends_self", "extends_user",
 	"gid_map_overlap_outside", "home_access_mode", "home_hide_mode", "home_share_escape", "home_share_mode", "home_share_outside",
 	"home_size_mode", "hostname_uts", "map_explicit", "mode_range", "mount_content_bind", "mount_file_source", "mount_mask_keys",
-	"mount_none_inherited", "mount_size_bind", "mount_symlink_access", "mount_symlink_source", "mount_tmpfs_dev", "root_etc_source",
+	"mount_none_inherited", "mount_size_bind", "mount_symlink_access", "mount_symlink_source", "mount_tmpfs_dev", "root_etc_source", "root_size", "root_upper",
 	"seccomp_allow_unconfined", "seccomp_missing", "size_overflow", "target_dev", "target_dev_tmpfs", "target_duplicate", "target_proc", "target_unclean", "tilde_user", "time_offset",
 	"uid_map_alone", "uid_map_large", "uid_map_mode", "uid_map_overlap_inside", "umask_range", "variable_in_target", "variable_own",
+	"phase_all", "phase_command_twice", "phase_effect", "phase_secret", "phase_twice",
 	"workspace_git_access", "workspace_git_read_only", "workspace_hide_access", "workspace_protect_access", "mount_short_variable", "env_set_nul",
 }
 
@@ -207,9 +210,9 @@ func TestRows(t *testing.T) {
 			}
 		}
 	}
-	// The fields that have no row of their own: Mounts, Mount.Target, Files, merged,
+	// The fields that have no row of their own: Mounts, Mount.Target, Files, Phases, merged,
 	// Security.SeccompText.
-	if want := countFields(reflect.TypeFor[Profile]()) - 4 + countFields(reflect.TypeFor[Mount]()) - 1; fields != want {
+	if want := countFields(reflect.TypeFor[Profile]()) - 5 + countFields(reflect.TypeFor[Mount]()) - 1; fields != want {
 		t.Errorf("%d rows have a field, the structs have %d", fields, want)
 	}
 }

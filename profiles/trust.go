@@ -159,6 +159,9 @@ type TrustStore struct {
 	uid int
 }
 
+// Dir is where the store lies, "" where there is no home.
+func (s TrustStore) Dir() string { return s.dir }
+
 // TrustEntry is one profile that the user agreed to.
 type TrustEntry struct {
 	Path  string    `json:"path"`
@@ -204,6 +207,20 @@ func fingerprint(p *Profile) (entry TrustEntry, ok bool) {
 	entry.Path = layers[0].path
 	entry.Hash = hex.EncodeToString(all.Sum(nil))
 	return entry, true
+}
+
+// Fingerprint is the hash by which the store knows p, "" for a profile that did
+// not come from a file.
+func Fingerprint(p *Profile) string {
+	entry, _ := fingerprint(p)
+	return entry.Hash
+}
+
+// Holds says whether the user has agreed to the profile with a fingerprint, and
+// not taken that back. Only Trusted can say whether it is one's own word.
+func (s TrustStore) Holds(hash string) bool {
+	_, err := os.Lstat(filepath.Join(s.dir, hash))
+	return s.dir != "" && hash != "" && err == nil
 }
 
 // Trusted reports whether the user agreed to p as it was loaded. A store that

@@ -69,15 +69,46 @@ func (r *row) scalar(v any) (value, string) {
 		return r.duration(v)
 	case kindOctal:
 		return r.octal(v)
+	case kindThousandths:
+		return r.thousandths(v)
 	}
 	s, ok := v.(string)
 	if !ok {
 		return value{}, "must be a string, not " + typeName(v)
 	}
 	if r.kind == kindEnum && !slices.Contains(r.enum, s) {
-		return value{}, fmt.Sprintf("unknown value %q, use %s%s", s, either(r.enum), hint(s, r.enum))
+		return r.checkNamed(s)
 	}
 	return value{s: s}, r.checkText(s)
+}
+
+// nameRule is what a name looks like.
+const nameRule = `use up to 64 letters, digits, ".", "_" and "-", beginning with a letter or digit`
+
+// checkNamed checks what is no word of r's: one that is followed by a name, or by
+// several with commas between them.
+func (r *row) checkNamed(s string) (value, string) {
+	word, names, ok := strings.Cut(s, ":")
+	if !ok || !slices.Contains(r.named, word) {
+		words := slices.Clone(r.enum)
+		for _, w := range r.named {
+			words = append(words, w+":NAME")
+		}
+		return value{}, fmt.Sprintf("unknown value %q, use %s%s", s, either(words), hint(s, r.enum))
+	}
+	list := []string{names}
+	if word == "network" {
+		list = strings.Split(names, ",")
+	}
+	for i, name := range list {
+		switch {
+		case !validName(name):
+			return value{}, fmt.Sprintf("%q names no %s: %s", s, word, nameRule)
+		case slices.Contains(list[:i], name):
+			return value{}, fmt.Sprintf("%q names %s twice", s, name)
+		}
+	}
+	return value{s: s}, ""
 }
 
 func (r *row) integer(v any) (value, string) {
@@ -126,8 +157,8 @@ func (r *row) size(v any) (value, string) {
 	return value{}, `must be a size such as "64M", not ` + typeName(v)
 }
 
-// parseSize reads a number with a unit K, M, G or T, powers of 1024; "KiB" and
-// "KB" mean the same as "K", in either case.
+// parseSize reads a number with a unit K, M, G or T, powers of 1024;
+// "KiB" and "KB" mean the same as "K", in either case.
 func parseSize(text string) (int64, bool) {
 	end := 0
 	for end < len(text) && text[end] >= '0' && text[end] <= '9' {
@@ -194,6 +225,47 @@ func (r *row) duration(v any) (value, string) {
 	return value{n: int64(d)}, ""
 }
 
+// thousandths reads an integer, a float, or either as a string.
+func (r *row) thousandths(v any) (value, string) {
+	var text string
+	switch v := v.(type) {
+	case int64:
+		text = strconv.FormatInt(v, 10)
+	case float64:
+		text = strconv.FormatFloat(v, 'f', -1, 64)
+	case string:
+		text = v
+	default:
+		return value{}, "must be a number such as 1.5, not " + typeName(v)
+	}
+	if r.unlimited && (text == "unlimited" || text == "-1") {
+		return value{n: -1}, ""
+	}
+	n, ok := parseThousandths(text)
+	switch {
+	case !ok:
+		return value{}, fmt.Sprintf("%q is not a number such as 1.5, with up to three decimals", text)
+	case n != 0 && n < r.min:
+		return value{}, fmt.Sprintf("%s is out of range, use %s or more, or 0", text, formatThousandths(r.min))
+	}
+	return value{n: n}, ""
+}
+
+func parseThousandths(text string) (int64, bool) {
+	whole, part, _ := strings.Cut(text, ".")
+	if len(part) > 3 || whole == "" || strings.Trim(whole+part, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(whole+(part + "000")[:3], 10, 64)
+	return n, err == nil
+}
+
+// formatThousandths writes n without needless decimals.
+func formatThousandths(n int64) string {
+	text := fmt.Sprintf("%d.%03d", n/1000, n%1000)
+	return strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
+}
+
 func (r *row) octal(v any) (value, string) {
 	s, ok := v.(string)
 	if !ok {
@@ -215,7 +287,7 @@ func (r *row) checkText(s string) string {
 	if strings.IndexByte(s, 0) >= 0 && r.path != "mounts.*.content" {
 		return "contains a NUL byte"
 	}
-	if r.vars {
+	if r.vars && !(r.path == "process.command" && s == ArgsEntry) { // it has a meaning in a phase, see expand
 		if _, problem := expand(s, knownVariable); problem != "" {
 			return problem
 		}
@@ -225,9 +297,50 @@ func (r *row) checkText(s string) string {
 		return problem
 	}
 	switch r.form {
-	case formName:
-		if s == "" || !validName(s) {
-			return fmt.Sprintf("%q is not a name, use up to 64 letters, digits, \".\", \"_\" and \"-\", beginning with a letter or digit", s)
+	case formName, formAnyName, formHostname, formSignal, formEnvGlob, formFeature, formCall:
+		return checkNameText(r.form, s)
+	case formTreeGlob:
+		return checkTreeGlob(s)
+	case formRoot:
+		return checkRoot(s)
+	case formPolicy:
+		if !isPathText(s) && !slices.Contains(policies, s) {
+			return fmt.Sprintf("unknown policy %q, use %s or a file such as \"./seccomp.json\"%s", s, either(policies), hint(s, policies))
+		}
+	case formCPUs:
+		if _, ok := parseCPUs(s); !ok {
+			return fmt.Sprintf("%q is not a list of processors, write for example \"0-3,8\"", s)
+		}
+	case formByteRate:
+		if _, _, ok := Rate(s); !ok {
+			return fmt.Sprintf("%q is not a rate, write PATH:SIZE as in \"/dev/sda:10M\"", s)
+		}
+	case formRate:
+		if _, n, ok := Rate(s); !ok || !strings.HasSuffix(s, ":"+strconv.FormatUint(n, 10)) {
+			return fmt.Sprintf("%q is not a rate, write PATH:N as in \"/dev/sda:100\"", s)
+		}
+	case formHomePath, formHomeGlob:
+		if s == "" {
+			return "must not be empty, name a path in the home directory"
+		}
+	case formExtends:
+		return checkExtends(s)
+	case formSecret:
+		return checkSecret(s)
+	case formSecretSource:
+		return checkSecretSource(s)
+	case formRule, formPublish, formHostPort, formServer, formHost, formDomain, formMember:
+		return checkNetworkText(r.form, s)
+	}
+	return ""
+}
+
+// checkNameText returns what is wrong with a name of something, "" if nothing.
+func checkNameText(f form, s string) string {
+	switch f {
+	case formName, formAnyName:
+		if (s != "" || f == formName) && !validName(s) {
+			return fmt.Sprintf("%q is not a name, %s", s, nameRule)
 		}
 	case formHostname:
 		if s != "" && !validHostname(s) {
@@ -241,32 +354,67 @@ func (r *row) checkText(s string) string {
 		if !validEnvName(s, "*?") {
 			return fmt.Sprintf("%q is not a variable's name, use letters, digits, \"_\", and * or ? as wildcards", s)
 		}
-	case formTreeGlob:
-		return checkTreeGlob(s)
 	case formFeature:
 		if s == "" || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_.-") != "" {
 			return fmt.Sprintf("%q is not a feature's name, see sbx doctor for the names", s)
-		}
-	case formRoot:
-		if !isPathText(s) && s != "host" && s != "empty" {
-			return fmt.Sprintf("unknown root %q, use \"host\", \"empty\" or a directory such as \"/srv/root\"%s", s, hint(s, []string{"host", "empty"}))
-		}
-	case formPolicy:
-		if !isPathText(s) && !slices.Contains(policies, s) {
-			return fmt.Sprintf("unknown policy %q, use %s or a file such as \"./seccomp.json\"%s", s, either(policies), hint(s, policies))
 		}
 	case formCall:
 		if !validCall(s) {
 			return fmt.Sprintf("%q is neither a system call's name nor a group's, write for example \"ptrace\" or \"@debug\"", s)
 		}
-	case formHomePath, formHomeGlob:
-		if s == "" {
-			return "must not be empty, name a path in the home directory"
-		}
-	case formExtends:
-		return checkExtends(s)
 	}
 	return ""
+}
+
+// checkRoot returns what is wrong with a root.source, "" if nothing.
+func checkRoot(s string) string {
+	if name, ok := ImageName(s); ok {
+		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return fmt.Sprintf("%q names no image, write for example \"image:debian:12\"", s)
+		}
+		return ""
+	}
+	if !isPathText(s) && s != "host" && s != "empty" {
+		return fmt.Sprintf("unknown root %q, use \"host\", \"empty\", an image such as \"image:debian:12\" or a directory such as \"/srv/root\"%s", s, hint(s, []string{"host", "empty"}))
+	}
+	return ""
+}
+
+// Rate takes an entry of the keys limits.io_* apart: a path, and bytes or
+// operations a second.
+func Rate(s string) (path string, n uint64, ok bool) {
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 || !strings.HasPrefix(s, "/") {
+		return "", 0, false
+	}
+	size, ok := parseSize(s[i+1:])
+	return s[:i], uint64(size), ok && size > 0
+}
+
+// maxCPU is more than the numbers of processors: the largest that Linux can be
+// built for.
+const maxCPU = 8192
+
+// parseCPUs reads a list of processors such as "0-3,8"; "" is none.
+func parseCPUs(s string) (set [maxCPU]bool, ok bool) {
+	if s == "" {
+		return set, true
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		first, last, ranged := strings.Cut(part, "-")
+		if !ranged {
+			last = first
+		}
+		from, err := strconv.ParseUint(first, 10, 16)
+		to, err2 := strconv.ParseUint(last, 10, 16)
+		if err != nil || err2 != nil || from > to || to >= maxCPU {
+			return set, false
+		}
+		for n := from; n <= to; n++ {
+			set[n] = true
+		}
+	}
+	return set, true
 }
 
 // validCall reports whether s may name a system call or a group of them; which
@@ -465,4 +613,14 @@ func (r *row) id(sub string) string {
 		return join(r.path, sub)
 	}
 	return r.path
+}
+
+// ParseSize reads a size as a profile's keys take it: bytes, or a number with a
+// unit such as 64M.
+func ParseSize(text string) (int64, error) {
+	n, ok := parseSize(text)
+	if !ok {
+		return 0, fmt.Errorf(`%q is not a size, use bytes or a unit such as "64M" or "1G"`, text)
+	}
+	return n, nil
 }

@@ -38,7 +38,43 @@ func (p *Profile) Widens(base *Profile) []Grant {
 	}
 	c.unhidden()
 	c.mounts()
+	c.phases()
 	return c.grants
+}
+
+// phases compares what each phase is granted with the same phase of the base, or
+// else with the base itself.
+func (c *comparison) phases() {
+	for _, name := range c.p.Phases {
+		p, err := c.p.Phase(name)
+		base := c.base
+		if err == nil && slices.Contains(base.Phases, name) {
+			base, err = base.Phase(name)
+		}
+		if err != nil {
+			c.grant("phase", "%v", err)
+			continue
+		}
+		for _, g := range p.Widens(base) {
+			if !slices.Contains(c.grants, g) {
+				g.Text = "in the phase " + name + ", " + g.Text
+				c.grants = append(c.grants, g)
+			}
+		}
+	}
+}
+
+// secrets lists what is handed out and is not by the base, from the same source.
+func (c *comparison) secrets(r *row) {
+	for i, entry := range c.p.Process.Secrets {
+		if s := c.p.Secret(entry); slices.Contains(c.base.Process.Secrets, entry) && c.base.Secret(entry) == s {
+			continue
+		} else if s.File != "" {
+			c.grant(fmt.Sprintf("%s[%d]", r.path, i), "hands out what is in %s", s.File)
+		} else {
+			c.grant(fmt.Sprintf("%s[%d]", r.path, i), "hands out the caller's variable %s", s.Env)
+		}
+	}
 }
 
 // comparison collects grants of p over base.
@@ -60,13 +96,9 @@ func (c *comparison) row(r *row) {
 	switch r.wide {
 	case wideRank:
 		c.rank(r, *p.(*string), *base.(*string))
-	case wideTrue:
-		if *p.(*bool) && !*base.(*bool) {
-			c.grant(r.path, "true where your own profile has false")
-		}
-	case wideFalse:
-		if !*p.(*bool) && *base.(*bool) {
-			c.grant(r.path, "false where your own profile has true")
+	case wideTrue, wideFalse:
+		if now, own := *p.(*bool), *base.(*bool); now != own && now == (r.wide == wideTrue) {
+			c.grant(r.path, "%t where your own profile has %t", now, own)
 		}
 	case wideMore, wideLess, wideLimit:
 		if a, b := magnitude(r, p), magnitude(r, base); a > b {
@@ -85,28 +117,50 @@ func (c *comparison) row(r *row) {
 	case wideRemoved:
 		c.removed(r, *p.(*[]string), *base.(*[]string))
 	case wideEnvPass:
-		for i, glob := range c.p.Environment.Pass {
-			if !covered(glob, c.base.Environment.Pass) || c.base.withholds(glob) {
-				c.grant(fmt.Sprintf("%s[%d]", r.path, i), "passes the caller's %s", glob)
-			}
-		}
+		c.passed(r)
 	case wideName:
-		// A base with the host's home is wider, and yet keeps no sandbox's.
-		if c.p.Home.Mode == "persistent" && (c.base.Home.Mode == "host" || c.base.Home.Mode == "persistent" && c.p.Name != c.base.Name) {
-			c.grant(r.path, "uses the persistent home of %q", c.p.Name)
-		}
+		c.named(r)
 	case wideRoot:
 		c.root(r)
 	case widePolicy:
 		c.policy(r)
 	case wideCalls:
 		c.calls(r, *p.(*[]string), *base.(*[]string))
+	case wideRules, wideListed:
+		c.networked(r, *p.(*[]string), *base.(*[]string))
+	case wideRates:
+		c.rates(r, *p.(*[]string), *base.(*[]string))
+	case wideSecret:
+		c.secrets(r)
+	case wideCPUs:
+		c.cpus(r, *p.(*string), *base.(*string))
+	case widePlace:
+		if to := *p.(*string); to != "" && to != *base.(*string) {
+			c.grant(r.path, "keeps changes in %s", to)
+		}
 	case wideWorkspace:
 		if c.p.Workspace.Access != "none" && !c.p.ownWorkspace() {
 			c.grant(r.path, "the workspace %s is outside the project's own directory", c.p.Workspace.Path)
 		}
 	default:
 		c.grant(r.path, "can't be compared with your own profile") // a row without a rule is a grant
+	}
+}
+
+// named compares whose persistent home it is. A base with the host's home is wider,
+// and yet keeps no sandbox's.
+func (c *comparison) named(r *row) {
+	if c.p.Home.Mode == "persistent" && (c.base.Home.Mode == "host" || c.base.Home.Mode == "persistent" && c.p.Name != c.base.Name) {
+		c.grant(r.path, "uses the persistent home of %q", c.p.Name)
+	}
+}
+
+// passed compares which of the caller's variables come in.
+func (c *comparison) passed(r *row) {
+	for i, glob := range c.p.Environment.Pass {
+		if !covered(glob, c.base.Environment.Pass) || c.base.withholds(glob) {
+			c.grant(fmt.Sprintf("%s[%d]", r.path, i), "passes the caller's %s", glob)
+		}
 	}
 }
 
@@ -128,7 +182,11 @@ func (c *comparison) unhidden() {
 		c.grant("workspace.access", "%q shows what your own profile hides in %s", "none", w.Path)
 	}
 	written := c.p.Root.Source == "/" && !c.p.Root.ReadOnly || c.p.Home.Mode == "host" && c.p.Home.Access == "rw"
-	if w.Access == "rw" && w.Git != "rw" && written {
+	switch {
+	case !written || w.hides(): // or it is said already
+	case w.Access != "rw":
+		c.grant("workspace.access", "%q gives up what keeps %s from being written", "none", w.Path)
+	case w.Git != "rw":
 		c.grant("workspace.access", "%q gives up what keeps the repository of %s from being written", "none", w.Path)
 	}
 }
@@ -139,6 +197,10 @@ func (w *Workspace) hides() bool { return len(w.Hide) > 0 || w.Git == "hide" }
 func (c *comparison) rank(r *row, p, base string) {
 	if r.path == "root.etc" && c.base.Root.Source == "/" {
 		return // all of the host's tree has all of /etc
+	}
+	if r.path == "network.mode" && p != base && strings.Contains(p+base, ":") {
+		c.joined(r, p, base)
+		return
 	}
 	if r.rank(p) > r.rank(base) {
 		c.grant(r.path, "%q where your own profile has %q", p, base)
@@ -185,8 +247,18 @@ const inodeCost = 1 << 10
 // tmpfs is the size of a profile's memory file systems together.
 func (p *Profile) tmpfs() int64 {
 	sum := addSizes(p.Root.Tmp, p.Root.Shm)
+	if _, ok := ImageName(p.Root.Source); ok && !p.Root.ReadOnly && p.Root.Upper != "disk" {
+		sum = addSizes(sum, p.Root.Size)
+	}
 	if p.Home.Mode == "tmpfs" {
 		sum = addSizes(sum, p.Home.Size)
+	}
+	for _, layers := range []bool{p.Workspace.Access == "overlay", p.HomeLayers()} {
+		if layers && p.Overlay.Upper == "tmpfs" {
+			size := p.Overlay.Size
+			setDefault(&size, OverlayMemory)
+			sum = addSizes(sum, size)
+		}
 	}
 	for i := range p.Mounts {
 		sum = addSizes(sum, p.Mounts[i].memory())
@@ -196,6 +268,9 @@ func (p *Profile) tmpfs() int64 {
 
 // memory is what a tmpfs can take up; zero for other mounts.
 func (m *Mount) memory() int64 {
+	if m.Type == "overlay" && m.Upper == "tmpfs" {
+		return m.Size
+	}
 	if m.Type != "tmpfs" {
 		return 0
 	}
@@ -321,6 +396,35 @@ func (c *comparison) calls(r *row, p, base []string) {
 	}
 }
 
+// rates wants each rate of the base to be kept to.
+func (c *comparison) rates(r *row, p, base []string) {
+	for _, entry := range base {
+		path, most, _ := Rate(entry)
+		if !slices.ContainsFunc(p, func(e string) bool { at, n, ok := Rate(e); return ok && at == path && n <= most }) {
+			c.grant(r.path, "does not keep to %q of your own profile", entry)
+		}
+	}
+}
+
+// cpus compares lists of processors.
+func (c *comparison) cpus(r *row, p, base string) {
+	if base == "" || p == base {
+		return
+	}
+	have, _ := parseCPUs(base)
+	want, ok := parseCPUs(p)
+	if p == "" || !ok {
+		c.grant(r.path, "all processors where your own profile has %q", base)
+		return
+	}
+	for n := range want {
+		if want[n] && !have[n] {
+			c.grant(r.path, "%q where your own profile has %q", p, base)
+			return
+		}
+	}
+}
+
 // mounts compares the mounts, and then the memory that they take.
 func (c *comparison) mounts() {
 	for i := range c.p.Mounts {
@@ -328,8 +432,10 @@ func (c *comparison) mounts() {
 		key := join("mounts", m.Target)
 		have := c.base.mountOn(m.Target)
 		switch m.Type {
-		case "bind":
+		case "bind", "overlay":
 			c.bind(key, m, have)
+		case "volume":
+			c.volume(key, m, have)
 		case "symlink": // is no mount, so what a mount covered would be seen
 			if have != nil && have.Type != "symlink" {
 				c.grant(key, "leaves out the %s of your own profile", have.Type)
@@ -341,7 +447,7 @@ func (c *comparison) mounts() {
 		default:
 			c.grant(key, "type %q can't be compared with your own profile", m.Type)
 		}
-		if m.Type == "tmpfs" && c.overBudget() && (have == nil || m.memory() > have.memory()) {
+		if m.memory() > 0 && c.overBudget() && (have == nil || m.memory() > have.memory()) {
 			c.grant(key, "with it the memory file systems exceed your own profile's and %s", formatSize(tmpfsBudget))
 		}
 	}
@@ -372,7 +478,8 @@ func (p *Profile) mountOn(target string) *Mount {
 }
 
 func (c *comparison) bind(key string, m, have *Mount) {
-	same := have != nil && have.Type == "bind" && have.Source == m.Source
+	// An overlay shows its source as a read-only bind does.
+	same := have != nil && (have.Type == "bind" || have.Type == "overlay") && have.Source == m.Source
 	if !same && !c.showsWorkspace(m.Source, m.Access) {
 		how := "read-only"
 		if m.Access == "rw" {
@@ -385,8 +492,29 @@ func (c *comparison) bind(key string, m, have *Mount) {
 	if m.Optional && have != nil && !(same && have.Optional) {
 		c.grant(key+".optional", "may leave out the %s of your own profile", have.Type)
 	}
+	switch {
+	case have == nil || m.Grantable == have.Grantable:
+	case m.Grantable: // what stands below it is seen until then
+		c.grant(key+".grantable", "leaves out the %s of your own profile until it is granted", have.Type)
+	case same:
+		c.grant(key+".grantable", "false where your own profile has true: it is shown at once")
+	}
 	if m.Dev && !(same && have.Dev) {
 		c.grant(key+".dev", "lets device nodes work")
+	}
+	if m.Exec && have.forbidsExec() {
+		c.grant(key+".exec", "true where your own profile has false")
+	}
+}
+
+// volume compares a named volume: others of the user's sandboxes may share it.
+func (c *comparison) volume(key string, m, have *Mount) {
+	same := have != nil && have.Type == "volume" && have.Source == m.Source
+	switch {
+	case !same:
+		c.grant(key, "uses the volume %q, %s", m.Source, map[string]string{"ro": "read-only", "rw": "read-write", "overlay": "with changes kept apart"}[m.Access])
+	case m.Access == "rw" && have.Access != "rw":
+		c.grant(key+".access", `"rw" where your own profile has %q`, have.Access)
 	}
 	if m.Exec && have.forbidsExec() {
 		c.grant(key+".exec", "true where your own profile has false")
@@ -469,21 +597,25 @@ func MatchName(glob, name string) bool { return matchGlob(glob, name) }
 
 // matchGlob matches text against glob. text may be a glob itself, then the
 // answer is whether glob matches all that text does: a * of text is matched
-// only by a * of glob.
+// only by a * of glob. It takes time in proportion to both lengths, since both
+// may be a stranger's: of several *, only the last that was met is tried anew.
 func matchGlob(glob, text string) bool {
-	for len(glob) > 0 {
+	g, t := 0, 0
+	star, from := -1, 0 // the last *, and where what it matches ends so far
+	for t < len(text) {
 		switch {
-		case glob[0] == '*':
-			for i := 0; i <= len(text); i++ {
-				if matchGlob(glob[1:], text[i:]) {
-					return true
-				}
-			}
-			return false
-		case text == "" || text[0] == '*' || glob[0] != '?' && glob[0] != text[0]:
+		case g < len(glob) && glob[g] == '*':
+			star, from = g, t
+			g++
+		case g < len(glob) && text[t] != '*' && (glob[g] == '?' || glob[g] == text[t]):
+			g++
+			t++
+		case star >= 0:
+			from++
+			g, t = star+1, from
+		default:
 			return false
 		}
-		glob, text = glob[1:], text[1:]
 	}
-	return text == ""
+	return strings.Trim(glob[g:], "*") == ""
 }

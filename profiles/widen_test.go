@@ -28,6 +28,10 @@ var widenings = []struct{ row, narrow, wide, key string }{
 	{"process.timeout", `process.timeout = "1m"`, "", "process.timeout"},
 	{"process.timeout", `process.timeout = "1m"`, `process.timeout = "2m"`, "process.timeout"},
 	{"process.stop_timeout", "", `process.stop_timeout = "1h"`, "process.stop_timeout"},
+	{"workspace.exclusive", "workspace.exclusive = true", "", "workspace.exclusive"},
+	{"process.listen_fds", "", "process.listen_fds = true", "process.listen_fds"},
+	{"process.secrets", `secrets.a = "env:A"`, "secrets.a = \"env:A\"\nprocess.secrets = [\"a\"]", "process.secrets[0]"},
+	{"process.secrets", `secrets.a = "file:/a"`, "secrets.a = \"file:/b\"\nprocess.secrets = [\"a:X\"]", "process.secrets[0]"},
 	{"user.as", "", `user.as = "root"`, "user.as"},
 	{"user.map", `user.map = "single"`, `user.map = "range"`, "user.map"},
 	{"user.uid_map", `user = { uid_map = ["0:1:1"], gid_map = ["0:1:1"] }`, `user = { uid_map = ["0:1:1", "1:2:1"], gid_map = ["0:1:1"] }`, "user.uid_map[1]"},
@@ -44,9 +48,14 @@ var widenings = []struct{ row, narrow, wide, key string }{
 	{"root.proc", `root.proc = "pid"`, "", "root.proc"},
 	{"root.sys", "", `root.sys = "ro"`, "root.sys"},
 	{"root.dev", `root.dev = "none"`, "", "root.dev"},
+	{"root.size", "root.source = \"image:a\"\nroot.size = \"1G\"", "root.source = \"image:a\"\nroot.size = \"8G\"", "root.size"},
+	{"root.upper", `root.source = "image:a"`, "root.source = \"image:a\"\nroot.upper = \"disk\"", "root.upper"},
+	{"overlay.path", "", `overlay.path = "/srv/b"`, "overlay.path"},
 	{"root.tmp", "", `root.tmp = "4G"`, "root.tmp"},
 	{"root.shm", "", `root.shm = "4G"`, "root.shm"},
 	{"home.mode", "", `home.mode = "persistent"`, "home.mode"},
+	{"home.access", "home.mode = \"host\"\nhome.access = \"overlay\"", "home.mode = \"host\"\nhome.access = \"rw\"", "home.access"},
+	{"home.access", "home.mode = \"persistent\"\nhome.access = \"overlay\"", `home.mode = "persistent"`, "home.access"},
 	{"home.access", `home.mode = "host"`, "home = { mode = \"host\", access = \"rw\" }", "home.access"},
 	{"home.size", "", `home.size = "1T"`, "home.size"},
 	{"home.share", `home.share = [".a"]`, `home.share = [".a", ".a/b", ".ab"]`, "home.share[2]"},
@@ -63,8 +72,48 @@ var widenings = []struct{ row, narrow, wide, key string }{
 	{"workspace.unprotect", `workspace.unprotect = [".idea"]`, `workspace.unprotect = [".idea", ".envrc"]`, "workspace.unprotect[1]"},
 	{"workspace.audit", "", `workspace.audit = "off"`, "workspace.audit"},
 	{"workspace.audit", `workspace.audit = "fail"`, "", "workspace.audit"},
+	{"workspace.access", `workspace.access = "ro"`, `workspace.access = "overlay"`, "workspace.access"},
+	{"workspace.access", `workspace.access = "overlay"`, "", "workspace.access"},
+	{"overlay.on_exit", `overlay.on_exit = "ask"`, `overlay.on_exit = "apply"`, "overlay.on_exit"},
+	{"overlay.size", `overlay.size = "1G"`, "", "overlay.size"},
 	{"network.mode", "", `network.mode = "host"`, "network.mode"},
+	{"network.mode", "", `network.mode = "user"`, "network.mode"},
+	{"network.mode", `network.mode = "user"`, `network.mode = "host"`, "network.mode"},
+	{"network.mode", `network.mode = "user"`, `network.mode = "network:dev"`, "network.mode"},
+	{"network.mode", `network.mode = "network:dev"`, `network.mode = "network:dev,jobs"`, "network.mode"},
+	{"network.aliases", `network = { mode = "network:dev", aliases = ["a"] }`, `network = { mode = "network:dev", aliases = ["a", "db"] }`, "network.aliases[1]"},
+	{"network.isolated", `network = { mode = "network:dev", isolated = true }`, `network.mode = "network:dev"`, "network.isolated"},
+	{"network.backend", `network.mode = "user"`, `network = { mode = "user", backend = "pasta" }`, "network.backend"},
+	{"network.default", `network.mode = "user"`, `network = { mode = "user", default = "internet" }`, "network.default"},
+	{"network.allow", `network = { mode = "user", allow = ["a.example"] }`, `network = { mode = "user", allow = ["a.example", "b.example:443"] }`, "network.allow[1]"},
+	{"network.allow", `network = { mode = "user", default = "internet" }`, `network = { mode = "user", default = "internet", allow = ["@internet", "@lan", "a.example"] }`, "network.allow[1]"},
+	{"network.allow", `network = { mode = "user", default = "internet", allow = ["a.example"] }`, `network = { mode = "user", default = "internet" }`, "network.default"},
+	{"network.allow", `network = { mode = "network:dev", allow = ["db:80"] }`, `network.mode = "network:dev"`, "network.allow"},
+	{"network.allow", `network = { mode = "network:dev", allow = ["@internet", "db"] }`, `network = { mode = "network:dev", allow = ["@internet", "db", "web"] }`, "network.allow[2]"},
+	{"network.deny", `network = { mode = "network:dev", deny = ["db"] }`, `network.mode = "network:dev"`, "network.deny"},
+	{"network.deny", `network = { mode = "user", deny = ["a.example"] }`, `network.mode = "user"`, "network.deny"},
+	{"network.tls_names", `network.mode = "user"`, `network = { mode = "user", tls_names = false }`, "network.tls_names"},
+	{"network.audit", `network = { mode = "user", audit = "all" }`, `network = { mode = "user", audit = "denied" }`, "network.audit"},
+	{"network.dns", `network.mode = "user"`, `network = { mode = "user", dns = ["192.0.2.1"] }`, "network.dns[0]"},
+	{"network.hosts", `network.mode = "user"`, `network = { mode = "user", hosts = ["db:192.0.2.1"] }`, "network.hosts[0]"},
+	{"network.publish", `network = { mode = "user", publish = ["80"] }`, `network = { mode = "user", publish = ["80", "0.0.0.0:8080:80"] }`, "network.publish[1]"},
+	{"network.host_ports", `network.mode = "user"`, `network = { mode = "user", host_ports = ["5432"] }`, "network.host_ports[0]"},
+	{"network.rate", `network = { mode = "user", rate = "1M" }`, `network.mode = "user"`, "network.rate"},
+	{"network.rate_in", `network = { mode = "user", rate_in = "1M" }`, `network = { mode = "user", rate_in = "2M" }`, "network.rate_in"},
 	{"limits.memory", `limits.memory = "1G"`, "", "limits.memory"},
+	{"limits.cgroup", "", `limits.cgroup = "never"`, "limits.cgroup"},
+	{"limits.delegate", "", "limits.delegate = true", "limits.delegate"},
+	{"limits.memory_high", `limits.memory_high = "1G"`, "", "limits.memory_high"},
+	{"limits.swap", "", `limits.swap = "1G"`, "limits.swap"},
+	{"limits.cpus", "limits.cpus = 1.5", "limits.cpus = 1.501", "limits.cpus"},
+	{"limits.cpus", "limits.cpus = 1.5", "", "limits.cpus"},
+	{"limits.cpu_weight", "", "limits.cpu_weight = 101", "limits.cpu_weight"},
+	{"limits.cpuset", `limits.cpuset = "1-3"`, `limits.cpuset = "1,2-4"`, "limits.cpuset"},
+	{"limits.cpuset", `limits.cpuset = "0-3"`, `limits.cpuset = ""`, "limits.cpuset"},
+	{"limits.io_read_bps", `limits.io_read_bps = ["/dev/sda:1M"]`, "", "limits.io_read_bps"},
+	{"limits.io_write_bps", `limits.io_write_bps = ["/dev/sda:1M"]`, `limits.io_write_bps = ["/dev/sda:2M"]`, "limits.io_write_bps"},
+	{"limits.io_read_iops", `limits.io_read_iops = ["/dev/sda:10"]`, "", "limits.io_read_iops"},
+	{"limits.io_write_iops", `limits.io_write_iops = ["/:10"]`, "", "limits.io_write_iops"},
 	{"limits.processes", `limits.processes = 10`, `limits.processes = -1`, "limits.processes"},
 	{"limits.open_files", `limits.open_files = 10`, `limits.open_files = 11`, "limits.open_files"},
 	{"limits.file_size", `limits.file_size = 10`, "", "limits.file_size"},
@@ -85,6 +134,7 @@ var widenings = []struct{ row, narrow, wide, key string }{
 	{"security.multiarch", "", "security.multiarch = true", "security.multiarch"},
 	{"security.landlock", "", `security.landlock = "off"`, "security.landlock"},
 	{"security.landlock", `security.landlock = "require"`, "", "security.landlock"},
+	{"security.fallback", "", `security.fallback = "landlock"`, "security.fallback"},
 	{"policy.require", `policy.require = ["a", "b"]`, `policy.require = ["a", "c"]`, "policy.require"},
 	{"mounts.*.type", `mounts."/x".type = "mask"`, "", `mounts."/x"`},
 	{"mounts.*.type", `mounts."/x".type = "mask"`, `mounts."/x" = { type = "symlink", source = "/y" }`, `mounts."/x"`},
@@ -95,8 +145,35 @@ var widenings = []struct{ row, narrow, wide, key string }{
 	{"mounts.*.exec", `mounts."/x" = { source = "/y", exec = false }`, `mounts."/x" = "/y"`, `mounts."/x".exec`},
 	{"mounts.*.exec", `mounts."/x" = { type = "tmpfs", exec = false }`, `mounts."/x" = { type = "tmpfs" }`, `mounts."/x".exec`},
 	{"mounts.*.dev", `mounts."/x" = "/y"`, `mounts."/x" = { source = "/y", dev = true }`, `mounts."/x".dev`},
+	{"mounts.*.grantable", `mounts."/x" = { source = "/y", grantable = true }`, `mounts."/x" = "/y"`, `mounts."/x".grantable`},
+	{"mounts.*.grantable", `mounts."/x" = { type = "mask" }`, `mounts."/x" = { source = "/y", grantable = true }`, `mounts."/x".grantable`},
 	{"mounts.*.size", "", `mounts."/x" = { type = "tmpfs", size = "5G" }`, `mounts."/x"`},
+	{"mounts.*.type", `mounts."/x" = { type = "overlay", source = "/y" }`, `mounts."/x" = "/y:rw"`, `mounts."/x".access`},
+	{"mounts.*.type", "", `mounts."/x" = { type = "overlay", source = "/y" }`, `mounts."/x"`},
+	{"mounts.*.source", "", `mounts."/x" = { type = "volume", source = "v" }`, `mounts."/x"`},
+	{"mounts.*.source", `mounts."/x" = { type = "volume", source = "v" }`, `mounts."/x" = { type = "volume", source = "w" }`, `mounts."/x"`},
+	{"mounts.*.access", `mounts."/x" = { type = "volume", source = "v", access = "overlay" }`, `mounts."/x" = { type = "volume", source = "v" }`, `mounts."/x".access`},
+	{"mounts.*.exec", `mounts."/x" = { type = "volume", source = "v", exec = false }`, `mounts."/x" = { type = "volume", source = "v" }`, `mounts."/x".exec`},
+	{"mounts.*.upper", `mounts."/x" = { type = "overlay", source = "/y" }`, `mounts."/x" = { type = "overlay", source = "/y", upper = "tmpfs", size = "5G" }`, `mounts."/x"`},
 	{"mounts.*.inodes", `mounts."/x" = { type = "tmpfs" }`, `mounts."/x" = { type = "tmpfs", inodes = 9223372036854775807 }`, `mounts."/x"`},
+}
+
+// TestWidensMembers: a base that names members by an address keeps the others away,
+// as one that names them by name; the two are not compared the other way around, since
+// the address may be one that is no member's.
+func TestWidensMembers(t *testing.T) {
+	const base = `network = { mode = "network:dev", allow = ["10.89.3.2:80"] }`
+	for wide, want := range map[string]string{
+		`network.mode = "network:dev"`:                                             "network.allow",
+		`network = { mode = "network:dev", allow = ["db"] }`:                       "network.allow[0]",
+		`network = { mode = "network:dev", allow = ["10.89.3.2:80", "@members"] }`: "network.allow[1]",
+		base: "",
+	} {
+		got := keys(parse(t, "extends = []\n"+wide+"\n").Widens(parse(t, "extends = []\n"+base+"\n")))
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: got %q, want %s", wide, got, want)
+		}
+	}
 }
 
 // grantless are keys of a mount that give nothing by themselves.
@@ -137,6 +214,10 @@ func TestWidens(t *testing.T) {
 
 func TestWidensNot(t *testing.T) {
 	tests := []struct{ name, base, text string }{
+		{"overlay for a read-only bind", `mounts."/x" = "/y"`, `mounts."/x" = { type = "overlay", source = "/y" }`},
+		{"overlay for a writable workspace", "", `workspace.access = "overlay"`},
+		{"a volume kept apart", `mounts."/x" = { type = "volume", source = "v" }`, `mounts."/x" = { type = "volume", source = "v", access = "overlay" }`},
+		{"kept, asked, thrown away", `overlay.on_exit = "discard"`, `overlay.on_exit = "ask"`},
 		{"policy all", `policy.require = ["a"]`, `policy.require = ["all"]`},
 		{"wider unset", `environment.unset = ["AWS_KEY", "A?"]`, `environment.unset = ["A*"]`},
 		{"glob within glob", `environment.pass = ["*"]`, `environment.pass = ["A*", "?B"]`},
@@ -225,6 +306,7 @@ func TestWidensUnhidden(t *testing.T) {
 		{"hidden repository, in the host's tree", root + "\nworkspace.git = \"hide\"\nworkspace.access = \"ro\"", root, []string{"workspace.access"}},
 		{"guarded, in the home", home + "\nworkspace.git = \"guard\"", home, []string{"workspace.access"}},
 		{"read-only, in the host's tree", root, root, []string{"workspace.access"}},
+		{"kept apart, in the home", home + "\nworkspace.access = \"overlay\"", home, []string{"workspace.access"}},
 		{"writable", home + "\nworkspace.git = \"rw\"", home, nil},
 		{"in a home that can't be written", `home.mode = "host"`, `home.mode = "host"`, nil},
 		{"in a tree that can't be written", `root.source = "/"`, `root.source = "/"`, nil},
@@ -351,9 +433,31 @@ func TestWidensOneKey(t *testing.T) {
 			if same := fmt.Sprint(exported(&wide)) == fmt.Sprint(exported(base)) || edit.key == "limits.memory" && base.Limits.Memory == 0; same == slices.Contains(up, edit.key) {
 				t.Fatalf("%s: widening it is %q", edit.key, up)
 			}
+			if edit.key == "network.mode" && strings.Contains(base.Network.Mode, ":") {
+				continue // who is reached there the host's network does not reach: see TestWidensNetworks
+			}
 			if slices.Contains(down, edit.key) && !strings.HasPrefix(edit.key, "mounts") && edit.key != "environment.pass[0]" {
 				t.Fatalf("%s: narrowing it is %q", edit.key, down)
 			}
+		}
+	}
+}
+
+// Networks of others have no order: each reaches whom no other does.
+func TestWidensNetworks(t *testing.T) {
+	for _, tt := range []struct {
+		base, mode string
+		grants     bool
+	}{
+		{"host", "sandbox:db", true}, {"sandbox:db", "host", true}, {"sandbox:db", "sandbox:web", true}, {"sandbox:db", "user", true},
+		{"sandbox:db", "sandbox:db", false}, {"sandbox:db", "none", false},
+		{"host", "network:dev", true}, {"network:dev", "host", true}, {"network:dev", "network:jobs", true}, {"network:dev,jobs", "network:jobs", false},
+		{"network:dev", "user", false}, {"network:dev", "none", false},
+	} {
+		p, base := &Profile{}, &Profile{}
+		p.Network.Mode, base.Network.Mode = tt.mode, tt.base
+		if got := slices.Contains(keys(p.Widens(base)), "network.mode"); got != tt.grants {
+			t.Errorf("%s where one's own has %s: %t", tt.mode, tt.base, got)
 		}
 	}
 }
@@ -365,6 +469,8 @@ func TestMatchName(t *testing.T) {
 	}{
 		{"LC_*", "LC_ALL", true}, {"LC_*", "LC_", true}, {"LC_*", "LC", false}, {"*_KEY", "A_KEY", true}, {"*_KEY", "A_KEYS", false},
 		{"A?C", "ABC", true}, {"A?C", "AC", false}, {"*", "", true}, {"", "A", false}, {"*A*B*", "xAyBz", true}, {"A", "A", true},
+		// Not in any time that grows with the number of *.
+		{strings.Repeat("*A", 40) + "*B", strings.Repeat("A", 4000), false}, {strings.Repeat("*A", 40) + "*", strings.Repeat("A", 4000), true},
 	}
 	for _, test := range tests {
 		if got := MatchName(test.glob, test.name); got != test.want {

@@ -5,9 +5,15 @@
 package sandbox
 
 import (
+	"path"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/sbx-sandbox/sbx/sandbox/cgroup"
 	"github.com/sbx-sandbox/sbx/sandbox/landlock"
+	"github.com/sbx-sandbox/sbx/slirp"
+	"github.com/sbx-sandbox/sbx/slirp/nft"
 	"github.com/sbx-sandbox/sbx/userns"
 )
 
@@ -22,6 +28,11 @@ type Plan struct {
 	Version int      `json:"version"`
 	Name    string   `json:"name"`
 	Files   []string `json:"files"` // the profile's files, the most basic first
+	// Phase is the step of the profile's that this is, "" where it has none.
+	Phase string `json:"phase,omitempty"`
+
+	// Bare is set where the sandbox has no namespaces at all.
+	Bare Bare `json:"bare,omitzero"`
 
 	Caller     Caller     `json:"caller"`
 	IDs        IDs        `json:"ids"`
@@ -32,32 +43,94 @@ type Plan struct {
 	Create   []string  `json:"create,omitempty"`
 	Root     Root      `json:"root"`
 	Mounts   []Mount   `json:"mounts"` // in the order they are made; parents first
+	Overlay  Overlay   `json:"overlay,omitzero"`
 	Proc     ProcMode  `json:"proc"`
 	Pseudo   Pseudo    `json:"pseudo"`
 	Hostname string    `json:"hostname"`
 	Network  NetMode   `json:"network"`
+	Net      Net       `json:"net,omitzero"`  // of network mode user
+	Join     Join      `json:"join,omitzero"` // of network mode sandbox
 	Limits   []Limit   `json:"limits"`
 	UCounts  []UCount  `json:"user_limits"`
+	Cgroup   Cgroup    `json:"cgroup,omitzero"`
 	Process  Process   `json:"process"`
+	Secrets  []Secret  `json:"secrets,omitempty"`
+	Health   Health    `json:"health,omitzero"`
 	Security Security  `json:"security"`
 	Audit    Audit     `json:"audit"`
+	Claim    Claim     `json:"claim,omitzero"`
 	Features []Feature `json:"features"` // what is enforced, by what, and what was lost
 	Notes    []Note    `json:"notes"`
+}
+
+// Shows says whether what is at p on the host is at p inside as well, if it is
+// anywhere at all.
+func (p *Plan) Shows(at string) bool {
+	same := p.Root.InPlace
+	for _, m := range p.Mounts { // parents first: the last one that holds it counts
+		t := m.Target
+		if at != t && !strings.HasPrefix(at, strings.TrimSuffix(t, "/")+"/") {
+			continue
+		}
+		switch m.Kind {
+		case Bind, Guard, Layers:
+			same = m.Source == "" || m.Source == t
+		case Symlink: // /bin -> usr/bin, as on the host
+			to := m.Source
+			if !path.IsAbs(to) {
+				to = path.Join(path.Dir(t), to)
+			}
+			return p.Shows(path.Join(to, at[len(t):]))
+		default:
+			same = false
+		}
+	}
+	return same
 }
 
 // Shape is what of a Plan the child's making depends on. It is known from the
 // profile alone, so that the kernel can make the namespaces while the rest of
 // the Plan is still being decided.
 type Shape struct {
+	Bare       bool // no namespaces; nothing of Namespaces and Range is set
 	Namespaces Namespaces
 	Range      bool // ids are mapped by the helpers
+	Joined     bool // the network is another sandbox's
+	Served     bool // fuse-overlayfs serves layers
 	Terminal   [3]bool
 	Pipe       [3]bool
 }
 
 // Shape returns the Plan's shape.
 func (p *Plan) Shape() Shape {
-	return Shape{Namespaces: p.Namespaces, Range: p.IDs.Mode == "range", Terminal: p.Process.Terminal, Pipe: p.Process.Pipe}
+	return Shape{Bare: p.Bare.On(), Namespaces: p.Namespaces, Range: p.IDs.Mode == "range", Joined: p.Network == NetSandbox, Served: p.Overlay.Program != "", Terminal: p.Process.Terminal, Pipe: p.Process.Pipe}
+}
+
+// Bare is a sandbox on a host that refuses user namespaces: Landlock, the
+// system call filters and limits are all there is. It mounts nothing, so Mounts
+// is empty, and Features and Notes name what is lost.
+type Bare struct {
+	Why string `json:"why"` // what the host refuses; "" where there are namespaces
+	// Private is a directory on the host that is made, with mode 0700, before
+	// the sandbox starts and removed with all that is in it afterwards. Dirs are
+	// made in it, and Links, which lead to what the profile shows.
+	Private string     `json:"private"`
+	Dirs    []string   `json:"dirs,omitempty"` // parents first
+	Links   []BareLink `json:"links,omitempty"`
+	// Filter is a compiled filter beside the policy's: it refuses what a
+	// namespace would have kept to the sandbox.
+	Filter []byte `json:"filter,omitempty"`
+	// Home is whether Private stands in for the home directory.
+	Home bool `json:"home,omitempty"`
+}
+
+// On says whether the sandbox is a bare one.
+func (b *Bare) On() bool { return b.Why != "" }
+
+// BareLink is a symbolic link in a bare sandbox's private directory.
+type BareLink struct {
+	Path string `json:"path"` // relative to the directory
+	To   string `json:"to"`
 }
 
 // Caller is who runs sbx, in the ids of the host.
@@ -109,6 +182,13 @@ type Root struct {
 	Size     int64  `json:"size"`   // bytes, of the tmpfs
 	Inodes   int64  `json:"inodes"` // of the tmpfs
 	From     string `json:"from,omitempty"`
+	// Image, if there is one, takes the tmpfs's place; Size and Inodes are then of
+	// what is written over it.
+	Image Image `json:"image,omitzero"`
+	// Upper and Work, if they are there, are names of directories of the Plan's
+	// overlay, which take what is written over the image: Size bytes, 0 for no bound.
+	Upper string `json:"upper,omitempty"`
+	Work  string `json:"work,omitempty"`
 }
 
 // MountKind is what a Mount makes.
@@ -123,6 +203,12 @@ const (
 	Mask    MountKind = "mask"    // an empty unreadable-by-content stand-in over what is there
 	Dir     MountKind = "dir"     // an empty directory on a file system of the sandbox's own
 	Guard   MountKind = "guard"   // what is there already, bound onto itself with other attributes
+	// Layers is directories of the host's on top of one another, and above them one
+	// that takes what is written (overlayfs, Documentation/filesystems/overlayfs.rst).
+	Layers MountKind = "layers"
+	// Cgroups shows the sandbox's control group, and those that the command makes
+	// below it.
+	Cgroups MountKind = "cgroups"
 )
 
 // Mount is one thing placed at Target.
@@ -130,8 +216,15 @@ type Mount struct {
 	Kind   MountKind `json:"kind"`
 	Target string    `json:"target"`
 	// Source is the host's path of a bind or a guard, free of symbolic links
-	// when it was resolved; the text of a symlink.
-	Source   string `json:"source,omitempty"`
+	// when it was resolved, or of the topmost of layers; the text of a symlink.
+	Source string `json:"source,omitempty"`
+	// Lower are the layers below Source, the upper ones first.
+	Lower []string `json:"lower,omitempty"`
+	// Upper and Work are names of directories of the Plan's overlay, which take
+	// what is written to the layers. Without them it is kept in memory, Size bytes
+	// of it, or with a Size of 0 nothing can be written.
+	Upper    string `json:"upper,omitempty"`
+	Work     string `json:"work,omitempty"`
 	IsDir    bool   `json:"is_dir,omitempty"`
 	ReadOnly bool   `json:"read_only,omitempty"`
 	NoExec   bool   `json:"noexec,omitempty"`
@@ -154,10 +247,75 @@ type Mount struct {
 	System bool `json:"system,omitempty"`
 	// Private marks a bind of a directory of sbx's own, which only sandboxes
 	// write: what is mounted below it may be made there.
-	Private bool   `json:"private,omitempty"`
-	Why     string `json:"why,omitempty"`  // shown by explain
-	From    string `json:"from,omitempty"` // the profile's key, for its file and line
+	Private bool `json:"private,omitempty"`
+	// Grantable says that it is not there when the command starts: sbx grant puts it
+	// there.
+	Grantable bool   `json:"grantable,omitempty"`
+	Why       string `json:"why,omitempty"`  // shown by explain
+	From      string `json:"from,omitempty"` // the profile's key, for its file and line
 }
+
+// Overlay is where what is written to layers goes, as far as it is kept: a
+// directory of sbx's own, in which each of the Plan's Layers has two.
+type Overlay struct {
+	// Name is the directory's in Store; "" when nothing is kept.
+	Name  string `json:"name,omitempty"`
+	Store string `json:"store,omitempty"`
+	// Index is the directory in which it is noted where the overlay lies, if that is
+	// in another one; "" for none.
+	Index string `json:"index,omitempty"`
+	// Driver makes the layers: "kernel", or "fuse-overlayfs" at Program.
+	Driver  string `json:"driver"`
+	Program string `json:"program,omitempty"`
+	// Sync says that what is written out is to be on the disk.
+	Sync bool `json:"sync,omitempty"`
+	// Again says that it is there already and is gone on with.
+	Again bool `json:"again,omitempty"`
+	// Dir is where sbx was started, by which the overlay is found again.
+	Dir    string `json:"dir,omitempty"`
+	OnExit OnExit `json:"on_exit,omitempty"`
+}
+
+// Path is the overlay's directory.
+func (o *Overlay) Path() string { return o.Store + "/" + o.Name }
+
+// Secret is a secret that the command gets. What it is stands nowhere but where
+// the command finds it: in Process.Env, or as the content of a mount.
+type Secret struct {
+	Name     string `json:"name"`
+	Variable string `json:"variable,omitempty"`
+	Target   string `json:"target,omitempty"` // a file's path
+	Source   string `json:"source"`           // "env:VARIABLE" or "file:PATH"
+	From     string `json:"from,omitempty"`
+}
+
+// WithoutValues is the Plan with what must not be written down left out: the
+// values of variables, and what is in secrets.
+func (p *Plan) WithoutValues() Plan {
+	out := *p
+	out.Process.Env = make([]string, len(p.Process.Env))
+	for i, kv := range p.Process.Env {
+		out.Process.Env[i], _, _ = strings.Cut(kv, "=")
+	}
+	out.Mounts = slices.Clone(p.Mounts)
+	for i := range out.Mounts {
+		if slices.ContainsFunc(p.Secrets, func(s Secret) bool { return s.Target != "" && s.Target == out.Mounts[i].Target }) {
+			out.Mounts[i].Content = ""
+		}
+	}
+	return out
+}
+
+// OnExit is what becomes of an overlay when the command has ended.
+type OnExit string
+
+// What may become of it.
+const (
+	Keep    OnExit = "keep"
+	Discard OnExit = "discard"
+	Ask     OnExit = "ask" // at a terminal; otherwise it is kept
+	Apply   OnExit = "apply"
+)
 
 // ProcMode is what /proc shows.
 type ProcMode string
@@ -189,8 +347,91 @@ type NetMode string
 // The network modes.
 const (
 	NetNone NetMode = "none" // own namespace with nothing but loopback
+	NetUser NetMode = "user" // own namespace, and a program of the user's that leads out of it
 	NetHost NetMode = "host" // the host's
+	// NetSandbox is that of another sandbox, which runs.
+	NetSandbox NetMode = "sandbox"
 )
+
+// Join is a sandbox whose network is shared. Its network namespace belongs to its
+// outer user namespace, and so this one's has to lie in that.
+type Join struct {
+	Name string `json:"name"`
+	// UID and GID are the caller's ids in that user namespace.
+	UID uint32 `json:"uid"`
+	GID uint32 `json:"gid"`
+	// MaxUserNS is how many user namespaces there may be in it, 0 for any number.
+	MaxUserNS int64 `json:"max_user_namespaces,omitempty"`
+	// Resolv and Hosts are what its resolv.conf and hosts say, beyond the loopback's.
+	Resolv string `json:"resolv,omitempty"`
+	Hosts  string `json:"hosts,omitempty"`
+	From   string `json:"from,omitempty"`
+}
+
+// Net is a network of the sandbox's own that reaches out by way of a program
+// outside: what the program is told, and how the interface inside is set up.
+type Net struct {
+	Backend Backend `json:"backend"`
+	Helper  string  `json:"helper"` // the program's path
+	// Config has the addresses, and whom the sandbox may talk to.
+	Config slirp.Config `json:"config"`
+	// Filter holds the rules where the program doesn't, Resolve says that it is to
+	// answer names.
+	Filter  []nft.Rule `json:"filter,omitempty"`
+	Resolve bool       `json:"resolve,omitempty"`
+	// Names is the path of sbx-net where it answers for names beside another program,
+	// fills Filter's sets of their addresses, and says what was refused.
+	Names string `json:"names,omitempty"`
+	// Forwarder is the path of sbx-net where it has slirp4netns publish ports.
+	Forwarder string `json:"forwarder,omitempty"`
+	// Networks are the named networks that the sandbox is in, in the order of
+	// Config.Networks, and Called what it is called there.
+	Networks []Membership `json:"networks,omitempty"`
+	Called   []string     `json:"called,omitempty"`
+	// Resolv is the text of the sandbox's resolv.conf, Hosts that of its hosts
+	// beyond the loopback's lines: whoever shares the network gets the same.
+	Resolv string `json:"resolv,omitempty"`
+	Hosts  string `json:"hosts,omitempty"`
+	// AutoPublish publishes on the host's loopback what the sandbox listens on.
+	AutoPublish bool `json:"auto_publish,omitempty"`
+	// Vital says that the end of the program is the end of the sandbox. Otherwise
+	// the command goes on, without a network.
+	Vital bool   `json:"vital,omitempty"`
+	From  string `json:"from,omitempty"`
+}
+
+// Membership is a named network that a sandbox is in, by an interface of its own.
+type Membership struct {
+	Name string `json:"name"`
+	// Device is the interface inside.
+	Device string `json:"device"`
+	// Internal says that nothing leads out for who is in no other network.
+	Internal bool `json:"internal,omitempty"`
+	// Isolated asks for an interface that reaches no other isolated one. The network
+	// may be so for all its members.
+	Isolated bool `json:"isolated,omitempty"`
+}
+
+// Backend is what a network of mode user is made by.
+type Backend string
+
+// The backends.
+const (
+	BackendEngine      Backend = "engine" // sbx-net
+	BackendPasta       Backend = "pasta"
+	BackendSlirp4netns Backend = "slirp4netns"
+)
+
+// Program is what the program is called.
+func (b Backend) Program() string {
+	if b == BackendEngine {
+		return "sbx-net"
+	}
+	return string(b)
+}
+
+// NetDevice is the interface that leads out of a sandbox.
+const NetDevice = "sbx0"
 
 // Limit is a resource limit of getrlimit(2) for every process inside.
 type Limit struct {
@@ -200,6 +441,44 @@ type Limit struct {
 	Hard     uint64 `json:"hard"`
 	From     string `json:"from,omitempty"`
 }
+
+// Cgroup is the control group that the sandbox gets, whose limits hold for all
+// its processes together. The zero value is none.
+type Cgroup struct {
+	By CgroupBy `json:"by"`
+	// Root is where the hierarchy of version 2 is mounted.
+	Root string `json:"root"`
+	// Parent is the group that the sandbox's lies in, as a path below /sys: that
+	// of the user's systemd, whose slice is made in it, or the delegated one.
+	Parent string `json:"parent"`
+	// Leave says that sbx is in Parent itself and has to leave it, since a group
+	// that gives controllers to others holds no process.
+	Leave bool `json:"leave,omitempty"`
+	// Socket is that of the user's systemd, Helper the program that talks to it.
+	Socket string        `json:"socket,omitempty"`
+	Helper string        `json:"helper,omitempty"`
+	Limits cgroup.Limits `json:"limits"`
+	// Delegate says that the command may make groups of its own below the
+	// sandbox's, and Controllers are those that such a group has.
+	Delegate    bool     `json:"delegate,omitempty"`
+	Controllers []string `json:"controllers,omitempty"`
+	From        string   `json:"from,omitempty"`
+}
+
+// CgroupDir is where a command that may make control groups finds its own.
+const CgroupDir = "/sys/fs/cgroup"
+
+// CgroupBy is who makes the control group.
+type CgroupBy string
+
+// The makers of control groups.
+const (
+	CgroupSystemd CgroupBy = "systemd" // the user's systemd, as a delegated scope
+	CgroupSubtree CgroupBy = "subtree" // sbx, in a group that was delegated to its caller
+)
+
+// On says that there is one.
+func (c *Cgroup) On() bool { return c.By != "" }
 
 // UCount is a limit of the outer user namespace in /proc/sys/user, held by the
 // sandbox as a whole (namespaces(7), "The /proc/sys/user directory").
@@ -216,11 +495,14 @@ type Process struct {
 	Env []string `json:"env"`
 	// Lookup is where Argv[0] is looked for inside when it has no slash: the
 	// directories of PATH.
-	Lookup      []string `json:"lookup"`
-	Dir         string   `json:"dir"`
-	Umask       uint32   `json:"umask"`
-	Nice        int      `json:"nice"`
-	OOMScoreAdj int      `json:"oom_score_adj"`
+	Lookup []string `json:"lookup"`
+	Dir    string   `json:"dir"`
+	Umask  uint32   `json:"umask"`
+	Nice   int      `json:"nice"`
+	// CPUs are the processors it starts on, where no control group can bind it to
+	// them: it may choose others. Empty for the caller's.
+	CPUs        cgroup.CPUs `json:"cpus,omitempty"`
+	OOMScoreAdj int         `json:"oom_score_adj"`
 	// Terminal says which of stdin, stdout and stderr are the sandbox's own
 	// terminal, Pipe which are a pipe in place of the caller's. The caller's
 	// terminal itself never gets in; what is neither is passed as it is.
@@ -229,6 +511,22 @@ type Process struct {
 	Timeout     time.Duration `json:"timeout,omitempty"`
 	StopTimeout time.Duration `json:"stop_timeout"`
 	StopSignal  int           `json:"stop_signal"`
+	// Passed are the names of the descriptors, from FirstPassed on, that a service
+	// manager passed to sbx and that go on to the command (sd_listen_fds(3)).
+	Passed []string `json:"passed,omitempty"`
+}
+
+// FirstPassed is the first of Passed's descriptors: SD_LISTEN_FDS_START.
+const FirstPassed = 3
+
+// Health is a command that is run inside again and again, to see whether the
+// sandbox's own does what it should.
+type Health struct {
+	Argv        []string      `json:"argv,omitempty"` // none: there are no checks
+	Interval    time.Duration `json:"interval,omitempty"`
+	Timeout     time.Duration `json:"timeout,omitempty"`
+	StartPeriod time.Duration `json:"start_period,omitempty"`
+	Retries     int           `json:"retries,omitempty"`
 }
 
 // Security is what the command may not do.
@@ -251,23 +549,27 @@ type Landlock struct {
 	Handled landlock.Access `json:"handled"` // none: files are left to the mounts
 	// Scoped says that no signal and no connection to an abstract socket leaves
 	// the sandbox.
-	Scoped bool           `json:"scoped"`
-	Rules  []LandlockRule `json:"rules,omitempty"`
+	Scoped bool `json:"scoped"`
+	// Net are the rights to the network that are handled, and that no rule gives.
+	Net   landlock.Net   `json:"net,omitempty"`
+	Rules []LandlockRule `json:"rules,omitempty"`
 	// MountOnly are targets below one that is allowed more. A rule can't take
 	// away what another one above it gives: there the mount stands alone.
 	MountOnly []string `json:"mount_only,omitempty"`
 }
 
 // On says whether anything is enforced.
-func (l *Landlock) On() bool { return l.Handled != 0 || l.Scoped }
+func (l *Landlock) On() bool { return l.Handled != 0 || l.Scoped || l.Net != 0 }
 
 // LandlockRule allows something for a file, or for all that lies at or below a
 // directory.
 type LandlockRule struct {
 	Path string `json:"path,omitempty"`
 	// FD is the standard descriptor whose file is meant when there is no Path.
-	FD    int             `json:"fd,omitempty"`
-	Allow landlock.Access `json:"allow"`
+	FD int `json:"fd,omitempty"`
+	// Optional says that Path may be gone when the sandbox starts.
+	Optional bool            `json:"optional,omitempty"`
+	Allow    landlock.Access `json:"allow"`
 }
 
 // Seccomp is the filter of system calls that PID 1 and the command run under,
@@ -291,6 +593,11 @@ type Seccomp struct {
 	// (SECCOMP_FILTER_FLAG_SPEC_ALLOW): see docs/ARCHITECTURE.md.
 	SpecAllow bool   `json:"spec_allow"`
 	From      string `json:"from,omitempty"`
+	// Trace has the supervisor told of each call that PID 1's filter refuses, and
+	// answer it. Then First and Code refuse nothing twice, and Untraced are the
+	// calls of which those that Code refuses are not told.
+	Trace    bool     `json:"trace_denied,omitempty"`
+	Untraced []string `json:"untraced,omitempty"`
 }
 
 // Filtered reports whether there is a filter at all.
@@ -308,6 +615,12 @@ const (
 	AuditReport AuditMode = "report"
 	AuditFail   AuditMode = "fail" // it is a failure of the run
 )
+
+// Claim says how a sandbox writes its workspace: beside others, or alone.
+type Claim struct {
+	Dir       string `json:"dir,omitempty"` // "" for none
+	Exclusive bool   `json:"exclusive,omitempty"`
+}
 
 // Audit is the search, when the command has ended, for files that the host
 // runs later and that are new or changed.

@@ -3,6 +3,7 @@ package sandbox_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"testing"
@@ -14,6 +15,18 @@ import (
 func fill(t *testing.T, v reflect.Value, n *int) {
 	t.Helper()
 	*n++
+	a := netip.AddrFrom4([4]byte{10, 0, 0, byte(*n)})
+	switch v.Interface().(type) { // whose fields are their own
+	case netip.Addr:
+		v.Set(reflect.ValueOf(a))
+		return
+	case netip.AddrPort:
+		v.Set(reflect.ValueOf(netip.AddrPortFrom(a, uint16(*n))))
+		return
+	case netip.Prefix:
+		v.Set(reflect.ValueOf(netip.PrefixFrom(a, 32)))
+		return
+	}
 	switch v.Kind() {
 	case reflect.Bool:
 		v.SetBool(true)
@@ -21,7 +34,7 @@ func fill(t *testing.T, v reflect.Value, n *int) {
 		v.SetString(fmt.Sprintf("text %d", *n))
 	case reflect.Int, reflect.Int32, reflect.Int64:
 		v.SetInt(int64(*n))
-	case reflect.Uint8, reflect.Uint32:
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32:
 		v.SetUint(uint64(*n))
 	case reflect.Uint64:
 		v.SetUint(-uint64(*n)) // limits may be infinite, which no float holds

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/sbx-sandbox/sbx/userns"
@@ -15,8 +16,8 @@ import (
 func (p Plan) Validate() error {
 	var errs []error
 	for _, check := range [...]func(*Plan) error{
-		checkVersion, checkIDs, checkNames, checkTree, checkMounts, checkPlaces,
-		checkPseudo, checkLimits, checkCommand, checkEnv, checkStreams, checkSecurity, checkAudit,
+		checkVersion, checkIDs, checkNames, checkTree, checkMounts, checkPlaces, checkOverlay,
+		checkPseudo, checkLimits, checkCgroup, checkCommand, checkEnv, checkStreams, checkSecurity, checkAudit, checkBare,
 	} {
 		if err := check(&p); err != nil {
 			errs = append(errs, err)
@@ -82,8 +83,49 @@ func checkNames(p *Plan) error {
 			errs = append(errs, fmt.Errorf("the host name %q is not 1 to 64 letters, digits, hyphens and dots", p.Hostname))
 		}
 	}
-	if p.Network != NetNone && p.Network != NetHost || p.Namespaces.Net != (p.Network == NetNone) {
+	shared := p.Network == NetHost || p.Network == NetSandbox
+	if p.Network != NetNone && p.Network != NetUser && !shared || !p.Bare.On() && p.Namespaces.Net != !shared {
 		errs = append(errs, fmt.Errorf("network %q with an own network namespace: %t", p.Network, p.Namespaces.Net))
+	}
+	return errors.Join(append(errs, checkNet(p), checkJoin(p))...)
+}
+
+func checkJoin(p *Plan) error {
+	switch {
+	case (p.Network == NetSandbox) != (p.Join.Name != ""):
+		return fmt.Errorf("network %q and the network of the sandbox %q", p.Network, p.Join.Name)
+	case p.Network != NetSandbox:
+	case p.Bare.On():
+		return errors.New("a sandbox without namespaces that shares another's network")
+	case p.IDs.Mode != "single":
+		return errors.New("a sandbox with several ids that shares another's network")
+	}
+	return nil
+}
+
+func checkNet(p *Plan) error {
+	n := &p.Net
+	if p.Network != NetUser {
+		if n.Backend != "" {
+			return fmt.Errorf("network %q with the backend %s", p.Network, n.Backend)
+		}
+		return nil
+	}
+	errs := []error{checkPath("program of the network", n.Helper)}
+	if n.Backend != BackendEngine && n.Backend != BackendPasta && n.Backend != BackendSlirp4netns {
+		errs = append(errs, fmt.Errorf("the network's backend %q", n.Backend))
+	}
+	if len(n.Networks) != len(n.Config.Networks) || len(n.Networks) > 0 && n.Backend != BackendEngine {
+		errs = append(errs, fmt.Errorf("%d named networks, of which %s knows %d", len(n.Networks), n.Backend, len(n.Config.Networks)))
+	}
+	if n.Forwarder != "" {
+		errs = append(errs, checkPath("program that publishes", n.Forwarder))
+	}
+	if n.Names != "" {
+		errs = append(errs, checkPath("program that answers for names", n.Names))
+	}
+	if err := n.Config.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("the network: %w", err))
 	}
 	return errors.Join(errs...)
 }
@@ -96,9 +138,10 @@ func notOfHostname(r rune) bool {
 
 func checkTree(p *Plan) error {
 	var errs []error
-	if !p.Root.InPlace && (p.Root.Size <= 0 || p.Root.Inodes <= 0) {
+	if !p.Root.InPlace && p.Root.Upper == "" && (p.Root.Size <= 0 || p.Root.Inodes <= 0) {
 		errs = append(errs, fmt.Errorf("the root has %d bytes and %d inodes", p.Root.Size, p.Root.Inodes))
 	}
+	errs = append(errs, checkImage(&p.Root))
 	for _, d := range p.Create {
 		errs = append(errs, checkPath("directory to make", d))
 	}
@@ -145,12 +188,113 @@ func checkMount(m *Mount) error {
 		if m.Source == "" || strings.IndexByte(m.Source, 0) >= 0 {
 			errs = append(errs, fmt.Errorf("a link to %q", m.Source))
 		}
+	case Layers:
+		errs = append(errs, checkLayers(m))
 	case File, Mask, Dir:
+	case Cgroups:
+		if m.Target != CgroupDir || !m.IsDir {
+			errs = append(errs, fmt.Errorf("control groups, which are the directory %s", CgroupDir))
+		}
 	default:
 		errs = append(errs, fmt.Errorf("kind %q", m.Kind))
 	}
+	if m.Kind != Layers && (len(m.Lower) > 0 || m.Upper != "" || m.Work != "") {
+		errs = append(errs, fmt.Errorf("a %s with layers", m.Kind))
+	}
 	if m.Content != "" && m.Kind != File {
 		errs = append(errs, fmt.Errorf("a %s with content", m.Kind))
+	}
+	return errors.Join(errs...)
+}
+
+// checkLayers judges what lies on top of one another. Names of directories go
+// into a mount option, which has characters of its own (program's overlay).
+func checkLayers(m *Mount) error {
+	errs := []error{checkPath("source", m.Source)}
+	for _, l := range m.Lower {
+		errs = append(errs, checkPath("layer", l))
+	}
+	if len(m.Lower) >= MaxLayers {
+		errs = append(errs, fmt.Errorf("%d layers, more than %d", len(m.Lower)+1, MaxLayers))
+	}
+	errs = append(errs, checkUpper(m.Upper, m.Work, m.Size))
+	switch {
+	case m.Upper == "" && m.Size == 0 && len(m.Lower) == 0:
+		errs = append(errs, errors.New("one layer that can't be written, which is a bind"))
+	case !m.IsDir:
+		errs = append(errs, errors.New("layers that are no directory"))
+	}
+	return errors.Join(errs...)
+}
+
+// checkUpper judges the two directories that take what is written to layers.
+func checkUpper(upper, work string, size int64) error {
+	var errs []error
+	for _, name := range []string{upper, work} {
+		if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			errs = append(errs, fmt.Errorf("layer %q", name))
+		}
+	}
+	switch {
+	case (upper == "") != (work == "") || upper != "" && upper == work:
+		errs = append(errs, fmt.Errorf("an upper layer %q with the work directory %q", upper, work))
+	case size < 0:
+		errs = append(errs, fmt.Errorf("an upper layer of %d bytes", size))
+	}
+	return errors.Join(errs...)
+}
+
+// MaxLayers is how many layers one mount may have.
+const MaxLayers = 64
+
+func checkOverlay(p *Plan) error {
+	o, errs := &p.Overlay, []error(nil)
+	upper, layers := map[string]bool{}, false
+	for i := range p.Mounts {
+		m := &p.Mounts[i]
+		if layers = layers || m.Kind == Layers; m.Upper == "" {
+			continue
+		}
+		if upper[m.Upper] || upper[m.Work] {
+			errs = append(errs, fmt.Errorf("mount %s: its upper layer is another's too", m.Target))
+		}
+		upper[m.Upper], upper[m.Work] = true, true
+	}
+	if rt := &p.Root; rt.Upper != "" {
+		layers = true
+		errs = append(errs, checkUpper(rt.Upper, rt.Work, rt.Size))
+		if upper[rt.Upper] || upper[rt.Work] {
+			errs = append(errs, errors.New("the root's upper layer is another's too"))
+		}
+		if upper[rt.Upper] = true; !rt.OnImage() || o.Driver != "kernel" {
+			errs = append(errs, fmt.Errorf("an upper layer of a root by the driver %q, on no image or by another than the kernel", o.Driver))
+		}
+	}
+	if len(upper) > 0 {
+		errs = append(errs, checkName("overlay", o.Name), checkPath("directory of overlays", o.Store))
+		if o.Index != "" {
+			errs = append(errs, checkPath("index of overlays", o.Index))
+		}
+		switch o.OnExit {
+		case Keep, Discard, Ask, Apply:
+		default:
+			errs = append(errs, fmt.Errorf("an overlay of which becomes %q", o.OnExit))
+		}
+	} else if o.Name != "" {
+		errs = append(errs, fmt.Errorf("an overlay %q that nothing is written to", o.Name))
+	}
+	switch {
+	case !layers && o.Driver == "":
+	case o.Driver == "kernel" && o.Program == "":
+	case o.Driver == "fuse-overlayfs":
+		errs = append(errs, checkPath("program", o.Program))
+		for i := range p.Mounts {
+			if m := &p.Mounts[i]; m.Kind == Layers && m.Upper == "" {
+				errs = append(errs, fmt.Errorf("mount %s: fuse-overlayfs without a place on disk", m.Target))
+			}
+		}
+	default:
+		errs = append(errs, fmt.Errorf("layers by the driver %q", o.Driver))
 	}
 	return errors.Join(errs...)
 }
@@ -232,6 +376,33 @@ func checkName(what, name string) error {
 		return fmt.Errorf("%s %q is not a name", what, name)
 	}
 	return nil
+}
+
+func checkCgroup(p *Plan) error {
+	var errs []error
+	if p.Process.CPUs != "" {
+		_, err := p.Process.CPUs.List()
+		errs = append(errs, err)
+	}
+	g := &p.Cgroup
+	shown := slices.ContainsFunc(p.Mounts, func(m Mount) bool { return m.Kind == Cgroups })
+	if shown != g.Delegate || g.Delegate && !(g.On() && p.Namespaces.Cgroup) || len(g.Controllers) > 0 && !g.Delegate {
+		errs = append(errs, fmt.Errorf("control groups of the command's own: %t, shown: %t, in one of the sandbox's: %t, and a namespace: %t",
+			g.Delegate, shown, g.On(), p.Namespaces.Cgroup))
+	}
+	for _, c := range g.Controllers {
+		errs = append(errs, checkName("controller", c))
+	}
+	switch {
+	case g.By == CgroupSystemd:
+		errs = append(errs, checkPath("socket of systemd", g.Socket), checkPath("helper for systemd", g.Helper))
+	case !g.On():
+		return errors.Join(errs...)
+	case g.By != CgroupSubtree:
+		errs = append(errs, fmt.Errorf("a control group by %q", g.By))
+	}
+	errs = append(errs, checkPath("root of control groups", g.Root), checkPath("control group", g.Parent), g.Limits.Validate())
+	return errors.Join(errs...)
 }
 
 func checkLimits(p *Plan) error {
@@ -324,6 +495,8 @@ func checkSeccomp(s *Seccomp) error {
 		errs = append(errs, errors.New("no policy of system calls"))
 	case len(s.Code) == 0 && (path.IsAbs(s.Policy) || s.Multiarch && s.Policy != Unconfined || len(s.Allow)+len(s.Deny) > 0):
 		errs = append(errs, fmt.Errorf("the system call policy %s, changed, without the filter", s.Policy))
+	case s.Trace && !s.Filtered():
+		errs = append(errs, errors.New("refused system calls are traced, and there is no filter"))
 	case len(s.Code) == 0 && len(s.First) > 0:
 		errs = append(errs, errors.New("a system call filter for PID 1 and none for the command"))
 	}
@@ -339,6 +512,32 @@ func checkAudit(p *Plan) error {
 		}
 	default:
 		errs = append(errs, fmt.Errorf("an audit of mode %q", a.Mode))
+	}
+	return errors.Join(errs...)
+}
+
+// checkBare judges a sandbox without namespaces: all that stands between it and
+// the host has to be there.
+func checkBare(p *Plan) error {
+	b := &p.Bare
+	if !b.On() {
+		return nil
+	}
+	errs := []error{checkPath("private directory", b.Private)}
+	if p.Namespaces != (Namespaces{}) || p.IDs.Mode != "single" || len(p.Mounts) > 0 || len(p.UCounts) > 0 || len(p.Security.Keep) > 0 {
+		errs = append(errs, errors.New("a sandbox without namespaces with what takes them"))
+	}
+	if l := &p.Security.Landlock; l.Handled == 0 || !l.Scoped || p.Network == NetNone && l.Net == 0 {
+		errs = append(errs, errors.New("a sandbox with neither namespaces nor all of Landlock"))
+	}
+	if len(b.Filter) == 0 || len(b.Filter)%8 != 0 {
+		errs = append(errs, fmt.Errorf("a sandbox without namespaces with a filter of %d bytes in their place", len(b.Filter)))
+	}
+	for _, d := range b.Dirs {
+		errs = append(errs, checkPath("directory in the private one", "/"+d))
+	}
+	for _, l := range b.Links {
+		errs = append(errs, checkPath("link in the private directory", "/"+l.Path), checkPath("what a link leads to", l.To))
 	}
 	return errors.Join(errs...)
 }

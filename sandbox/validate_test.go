@@ -6,6 +6,7 @@ import (
 
 	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/landlock"
+	"github.com/sbx-sandbox/sbx/slirp"
 	"github.com/sbx-sandbox/sbx/userns"
 )
 
@@ -85,7 +86,14 @@ func TestValidate(t *testing.T) {
 		{"64 bytes of host name", func(p plan) { p.Hostname = strings.Repeat("h", 64) }, ""},
 		{"long host name", func(p plan) { p.Hostname = strings.Repeat("h", 65) }, `the host name "` + strings.Repeat("h", 65) + `" is not 1 to 64 letters, digits, hyphens and dots`},
 		{"host name with a newline", func(p plan) { p.Hostname = "a\nb" }, `the host name "a\nb" is not 1 to 64 letters, digits, hyphens and dots`},
-		{"network", func(p plan) { p.Network = "user" }, `network "user" with an own network namespace: true`},
+		{"network", func(p plan) { p.Network = "bridge" }, `network "bridge" with an own network namespace: true`},
+		{"network without a program", func(p plan) {
+			p.Network, p.Net = sandbox.NetUser, sandbox.Net{Backend: "none", Config: slirp.Config{Protocol: slirp.Protocol, IPv4: slirp.Default4}}
+		}, "program of the network \"\" is not an absolute, clean path\nthe network's backend \"none\""},
+		{"network without addresses", func(p plan) {
+			p.Network, p.Net = sandbox.NetUser, sandbox.Net{Backend: sandbox.BackendEngine, Helper: "/x", Config: slirp.Config{Protocol: slirp.Protocol}}
+		}, "the network: a network needs an IPv4 or an IPv6 address"},
+		{"a program for no network", func(p plan) { p.Net.Backend = sandbox.BackendEngine }, `network "none" with the backend engine`},
 		{"network and namespace differ", func(p plan) { p.Network = sandbox.NetHost }, `network "host" with an own network namespace: true`},
 		{"proc", func(p plan) { p.Proc = "all" }, `/proc of mode "all"`},
 		{"root without size", func(p plan) { p.Root.Size = 0 }, "the root has 0 bytes and 64 inodes"},

@@ -1,75 +1,50 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"runtime"
 	"strings"
 
-	"github.com/spf13/pflag"
-
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/access"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/catalogue"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/changes"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/diagnosis"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/explanation"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/images"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/launch"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/manifests"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/nets"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/overlays"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/project"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/sandboxes"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/shells"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/takeover"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/usage"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/wrapping"
 	"github.com/sbx-sandbox/sbx/profiles"
 	"github.com/sbx-sandbox/sbx/sandbox/run"
 )
 
-// Exit codes of sbx itself. A command's own come through unchanged.
-const (
-	exitFound = 1   // a check found something: doctor, profile check
-	exitUsage = 2   // wrong usage of a verb other than run and shell
-	exitSbx   = 125 // sbx could not do it; run and shell were used wrongly
-)
-
-// command is one verb.
-type command struct {
-	name    string // one word, or two: "profile show"
-	args    string // what follows the flags, as usage shows it
-	summary string // one line
-	long    string // paragraphs for help and the manual page
-	example string // command lines that work as they stand, one a line
-	hidden  bool   // for scripts of sbx's own
-	runs    bool   // it starts a command: its wrong usage is 125, as podman's
-	// strict ends the flags at the first word that is none: what follows is
-	// another program's command line.
-	strict bool
-	// words says what can stand at an argument, given those before it.
-	words func(args []string) []candidate
-	// flags declares the verb's flags and returns what runs it once they are
-	// parsed.
-	flags func(*pflag.FlagSet) func(*invocation) error
-}
-
-// invocation is one call of a verb.
-type invocation struct {
-	args   []string // after the flags
-	dash   int      // how many of args stood before "--", -1 without one
-	out    io.Writer
-	err    io.Writer
-	status int // exit status to leave with when there is no error
-
-	verb     *command
-	env      profiles.Env      // of load
-	profile  *profiles.Profile // once it is loaded: it knows where its keys stand
-	given    bool              // the command came from the command line
-	jsonErrs bool              // --json-errors
-	silent   bool              // no warnings
-}
-
 // commands are in the order that help lists them. It is a function, so that
 // nothing is built at start-up for verbs that are not called.
-func commands() []command {
-	return []command{
-		runCommand(), shellCommand(), explainCommand(), doctorCommand(),
-		profileLsCommand(), profileShowCommand(), profileInitCommand(), profileCheckCommand(), profileSchemaCommand(),
-		trustCommand(), untrustCommand(),
-		completionCommand(), completeCommand(), probeCommand(), versionCommand(), helpCommand(),
+func commands() []cli.Command {
+	return []cli.Command{
+		launch.RunCommand(), shells.ShellCommand(), shells.ShCommand(), shells.LspCommand(), shells.UpCommand(), shells.DownCommand(), project.StatusCommand(), sandboxes.PsCommand(), access.ExecCommand(), access.LogsCommand(), sandboxes.StopCommand(), sandboxes.KillCommand(), sandboxes.WaitCommand(), sandboxes.RmCommand(),
+		sandboxes.RestartCommand(), sandboxes.PauseCommand(), sandboxes.UnpauseCommand(), usage.UpdateCommand(), sandboxes.RenameCommand(), access.AttachCommand(), sandboxes.InspectCommand(), usage.TopCommand(), usage.StatsCommand(), access.EventsCommand(), nets.PortCommand(), access.ForwardCommand(), access.CpCommand(), sandboxes.GrantCommand(), sandboxes.RevokeCommand(), sandboxes.GrantsCommand(), manifests.SystemdCommand(), manifests.KubeCommand(), manifests.OCICommand(), explanation.ExplainCommand(), explanation.WhyCommand(), diagnosis.DoctorCommand(),
+		catalogue.LsCommand(), catalogue.ShowCommand(), catalogue.InitCommand(), catalogue.CheckCommand(), catalogue.SchemaCommand(),
+		changes.DiffCommand(), takeover.ApplyCommand(), changes.CompareCommand(),
+		overlays.DiscardCommand(), overlays.SnapshotCommand(), overlays.RestoreCommand(), overlays.ForkCommand(), overlays.LsCommand(), overlays.RmCommand(),
+		overlays.VolumeLsCommand(), overlays.VolumeRmCommand(), overlays.VolumePruneCommand(),
+		images.ImportCommand(), images.PullCommand(), images.ExportCommand(), images.LsCommand(), images.InspectCommand(), images.RmCommand(), images.PruneCommand(), images.TagCommand(), images.CommitCommand(),
+		nets.NetLsCommand(), nets.NetTopCommand(), nets.NetLogCommand(), nets.NetAllowCommand(), nets.NetDenyCommand(), nets.NetRmCommand(),
+		nets.NetworkCreateCommand(), nets.NetworkLsCommand(), nets.NetworkInspectCommand(), nets.NetworkRmCommand(),
+		catalogue.TrustCommand(), catalogue.UntrustCommand(),
+		wrapping.InstallCommand(), wrapping.LsCommand(), wrapping.StatusCommand(), wrapping.RmCommand(), wrapping.ShimCommand(), shells.HookCommand(), project.EditorCommand(),
+		shells.CompletionCommand(), completeCommand(), superviseCommand(), diagnosis.ProbeCommand(), overlays.WithinCommand(), amongCommand(), versionCommand(), helpCommand(),
 	}
 }
-
-// usageError is a wrong command line.
-type usageError struct{ error }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // sbx is the program: it finds the verb, parses its flags and runs it.
 func sbx(args []string, out, errw io.Writer) (code int) {
@@ -79,11 +54,11 @@ func sbx(args []string, out, errw io.Writer) (code int) {
 			code = crashed(errw, bug)
 		}
 	}()
-	inv := &invocation{out: out, err: errw}
-	if err := inv.call(args); err != nil {
-		return inv.report(err)
+	inv := &cli.Invocation{Out: out, Err: errw}
+	if err := dispatch(inv, args); err != nil {
+		return inv.Report(err)
 	}
-	return inv.status
+	return inv.Status
 }
 
 // crashed reports a panic. The status is sbx's own, as 2 could be the command's;
@@ -91,13 +66,13 @@ func sbx(args []string, out, errw io.Writer) (code int) {
 func crashed(errw io.Writer, bug any) int {
 	stack := make([]byte, 64<<10)
 	fmt.Fprintf(errw, "sbx: BUG: %v; please report it with what follows\n%s", bug, stack[:runtime.Stack(stack, false)])
-	return exitSbx
+	return cli.ExitSbx
 }
 
-// call finds the verb in args and runs it.
-func (inv *invocation) call(args []string) error {
+// dispatch finds the verb in args and runs it.
+func dispatch(inv *cli.Invocation, args []string) error {
 	if len(args) == 0 {
-		return usagef("which verb? try sbx help")
+		return cli.Usagef("which verb? try sbx help")
 	}
 	switch args[0] {
 	case "-h", "--help":
@@ -107,20 +82,20 @@ func (inv *invocation) call(args []string) error {
 	}
 	verbs := commands()
 	c, rest := match(verbs, args)
-	if c == nil && len(args) == 2 && (args[1] == "-h" || args[1] == "--help") && family(inv.out, verbs, args[:1]) {
+	if c == nil && len(args) == 2 && (args[1] == "-h" || args[1] == "--help") && family(inv.Out, verbs, args[:1]) {
 		return nil
 	}
 	if c == nil {
 		return unknownVerb(verbs, args)
 	}
-	inv.verb = c
-	return c.call(rest, inv)
+	inv.Verb, inv.Words = c, args
+	return c.Call(rest, inv)
 }
 
 // match finds the verb that args begin with, and what follows it.
-func match(verbs []command, args []string) (*command, []string) {
+func match(verbs []cli.Command, args []string) (*cli.Command, []string) {
 	for i := range verbs {
-		first, second, two := strings.Cut(verbs[i].name, " ")
+		first, second, two := strings.Cut(verbs[i].Name, " ")
 		switch {
 		case args[0] != first:
 		case !two:
@@ -134,13 +109,13 @@ func match(verbs []command, args []string) (*command, []string) {
 
 // unknownVerb says what is wrong with args, which no verb matches. The first
 // word of a verb of two words asks for the second.
-func unknownVerb(verbs []command, args []string) error {
+func unknownVerb(verbs []cli.Command, args []string) error {
 	var names, seconds []string
 	for i := range verbs {
-		if verbs[i].hidden {
+		if verbs[i].Hidden {
 			continue
 		}
-		first, second, two := strings.Cut(verbs[i].name, " ")
+		first, second, two := strings.Cut(verbs[i].Name, " ")
 		names = append(names, first)
 		if two && first == args[0] {
 			seconds = append(seconds, second)
@@ -148,79 +123,30 @@ func unknownVerb(verbs []command, args []string) error {
 	}
 	if len(seconds) > 0 {
 		if len(args) == 1 {
-			return usagef("sbx %s what? one of %s", args[0], strings.Join(seconds, ", "))
+			return cli.Usagef("sbx %s what? one of %s", args[0], strings.Join(seconds, ", "))
 		}
-		return usagef("no such verb: %s %s%s; one of %s", args[0], args[1], meant(args[1], seconds), strings.Join(seconds, ", "))
+		return cli.Usagef("no such verb: %s %s%s; one of %s", args[0], args[1], cli.Meant(args[1], seconds), strings.Join(seconds, ", "))
 	}
 	if strings.HasPrefix(args[0], "-") {
-		return usagef("no such flag: %s; flags follow the verb, as in sbx run %s", args[0], args[0])
+		return cli.Usagef("no such flag: %s; flags follow the verb, as in sbx run %s", args[0], args[0])
 	}
+	if instead := cli.ForeignVerb(args[0]); instead != "" {
+		return cli.Usagef("no such verb: %s; %s", args[0], instead)
+	}
+	var longer []string
 	for _, v := range verbs {
-		if strings.HasSuffix(v.name, " "+args[0]) && !v.hidden {
-			return usagef("no such verb: %s (did you mean %s?); try sbx help", args[0], v.name)
+		if strings.HasSuffix(v.Name, " "+args[0]) && !v.Hidden {
+			longer = append(longer, v.Name)
 		}
+	}
+	if len(longer) > 0 {
+		return cli.Usagef("no such verb: %s (did you mean %s?); try sbx help", args[0], strings.Join(longer, ", "))
 	}
 	if strings.HasSuffix(args[0], ".toml") {
-		return usagef("no such verb: %s; try sbx help, or sbx run %s", args[0], args[0])
+		return cli.Usagef("no such verb: %s; try sbx help, or sbx run %s", args[0], args[0])
 	}
 	if near := profiles.Nearest(args[0], names); near != "" {
-		return usagef("no such verb: %s (did you mean %s?); try sbx help", args[0], near)
+		return cli.Usagef("no such verb: %s (did you mean %s?); try sbx help", args[0], near)
 	}
-	return usagef("no such verb: %s; try sbx help, or sbx run -- %s", args[0], args[0])
-}
-
-func meant(word string, candidates []string) string {
-	if near := profiles.Nearest(word, candidates); near != "" {
-		return fmt.Sprintf(" (did you mean %s?)", near)
-	}
-	return ""
-}
-
-// set declares the flags of c.
-func (c *command) set() (*pflag.FlagSet, func(*invocation) error) {
-	fs := pflag.NewFlagSet(c.name, pflag.ContinueOnError)
-	fs.SetInterspersed(!c.strict)
-	fs.SortFlags = false
-	fs.Usage = func() {}
-	fs.SetOutput(io.Discard)
-	return fs, c.flags(fs)
-}
-
-func (c *command) call(args []string, inv *invocation) error {
-	fs, run := c.set()
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, pflag.ErrHelp) {
-			return c.help(inv.out)
-		}
-		inv.jsonErrs = wantsJSON(args)
-		return flagError(fs, err)
-	}
-	inv.args, inv.dash = fs.Args(), fs.ArgsLenAtDash()
-	return run(inv)
-}
-
-// wantsJSON looks for --json-errors on a command line that can't be parsed.
-func wantsJSON(args []string) bool {
-	for _, a := range args {
-		if a == "--json-errors" {
-			return true
-		}
-		if a == "--" {
-			break
-		}
-	}
-	return false
-}
-
-// max refuses more than n arguments.
-func (inv *invocation) max(n int) error {
-	if len(inv.args) > n {
-		return usagef("%q is one argument too many; usage: sbx %s", inv.args[n], inv.verb.usage())
-	}
-	return nil
-}
-
-// usage is the verb with its arguments.
-func (c *command) usage() string {
-	return strings.TrimSpace(c.name + " " + c.args)
+	return cli.Usagef("no such verb: %s; try sbx help, or sbx run -- %s", args[0], args[0])
 }

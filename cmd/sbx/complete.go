@@ -8,25 +8,27 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/images"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/nets"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/overlays"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/sandboxes"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/screen"
 	"github.com/sbx-sandbox/sbx/profiles"
 )
 
-// candidate is one word that could stand where the cursor is. The words @file,
-// @dir and @command ask the shell to complete what it knows better itself.
-type candidate struct{ word, doc string }
-
-func completeCommand() command {
-	return command{
-		name: "__complete", args: "-- WORD...", hidden: true, strict: true, summary: "candidates for the last word of a command line",
-		long:    "Print what could stand in place of the last word, a line each, with a description after a tab. For the scripts of completion.",
-		example: "sbx __complete -- run --ne",
-		flags: func(*pflag.FlagSet) func(*invocation) error {
-			return func(inv *invocation) error {
-				for _, c := range candidates(inv.args) {
-					if c.doc == "" {
-						fmt.Fprintln(inv.out, printable(c.word))
+func completeCommand() cli.Command {
+	return cli.Command{
+		Name: "__complete", Args: "-- WORD...", Hidden: true, Strict: true, Summary: "candidates for the last word of a command line",
+		Long:    "Print what could stand in place of the last word, a line each, with a description after a tab. For the scripts of completion.",
+		Example: "sbx __complete -- run --ne",
+		Flags: func(*pflag.FlagSet) func(*cli.Invocation) error {
+			return func(inv *cli.Invocation) error {
+				for _, c := range candidates(inv.Args) {
+					if c.Doc == "" {
+						fmt.Fprintln(inv.Out, screen.Printable(c.Word))
 					} else {
-						fmt.Fprintf(inv.out, "%s\t%s\n", printable(c.word), printable(c.doc))
+						fmt.Fprintf(inv.Out, "%s\t%s\n", screen.Printable(c.Word), screen.Printable(c.Doc))
 					}
 				}
 				return nil
@@ -36,24 +38,24 @@ func completeCommand() command {
 }
 
 // candidates are those for the last of words; the ones before it stand.
-func candidates(words []string) []candidate {
+func candidates(words []string) []cli.Candidate {
 	if len(words) == 0 {
 		return nil
 	}
 	before, word := words[:len(words)-1], words[len(words)-1]
 	verbs := commands()
-	var c *command
+	var c *cli.Command
 	if len(before) > 0 {
 		c, before = match(verbs, before)
 	}
 	if c == nil {
 		return starting(word, verbWords(before))
 	}
-	fs, _ := c.set()
-	pos := parse(fs, c.strict, before)
+	fs, _ := c.Set()
+	pos := parse(fs, c.Strict, before)
 	switch {
 	case pos.command:
-		return []candidate{{word: fmt.Sprintf("@command %d", pos.start)}}
+		return []cli.Candidate{{Word: fmt.Sprintf("@command %d", pos.start)}}
 	case pos.value != nil:
 		return flagValues(word, "", pos.value)
 	case strings.HasPrefix(word, "--") && strings.Contains(word, "=") && !pos.ended:
@@ -64,8 +66,8 @@ func candidates(words []string) []candidate {
 		return nil
 	case strings.HasPrefix(word, "-") && !pos.ended:
 		return starting(word, flagWords(fs))
-	case c.words != nil:
-		return starting(word, c.words(pos.args))
+	case c.Words != nil:
+		return starting(word, c.Words(pos.args))
 	}
 	return nil
 }
@@ -91,7 +93,7 @@ func parse(fs *pflag.FlagSet, strict bool, words []string) (p position) {
 			}
 			p.ended = true
 		case !p.ended && len(w) > 1 && w[0] == '-':
-			f := valueFlag(fs, w)
+			f := cli.ValueFlag(fs, w)
 			if f == nil {
 				continue
 			}
@@ -111,122 +113,97 @@ func parse(fs *pflag.FlagSet, strict bool, words []string) (p position) {
 	return p
 }
 
-// valueFlag is the flag of w if its value is the next word.
-func valueFlag(fs *pflag.FlagSet, w string) *pflag.Flag {
-	var f *pflag.Flag
-	if name, ok := strings.CutPrefix(w, "--"); ok {
-		f = fs.Lookup(name) // with "=" in it there is none
-	} else {
-		for i := 1; i < len(w); i++ {
-			if f = fs.ShorthandLookup(w[i : i+1]); f == nil || f.NoOptDefVal == "" {
-				if i < len(w)-1 {
-					return nil // the rest is the value
-				}
-				break
-			}
-		}
-	}
-	if f == nil || f.NoOptDefVal != "" {
-		return nil
-	}
-	return f
+// starting are the candidates that begin with word; those for the shell stay.
+func starting(word string, list []cli.Candidate) []cli.Candidate {
+	return slices.DeleteFunc(slices.Clone(list), func(c cli.Candidate) bool { return c.Word[0] != '@' && !strings.HasPrefix(c.Word, word) })
 }
 
-// starting are the candidates that begin with word; those for the shell stay.
-func starting(word string, list []candidate) []candidate {
-	return slices.DeleteFunc(slices.Clone(list), func(c candidate) bool { return c.word[0] != '@' && !strings.HasPrefix(c.word, word) })
+// families say what the verbs of two words that begin with the same are for.
+var families = map[string]string{
+	"profile": "list, print, make and check profiles",
+	"overlay": "list and remove the changes that are kept",
+	"volume":  "list and remove named volumes",
+	"network": "make, list and remove networks that sandboxes share",
+	"net":     "look at the network of a sandbox that runs, and change its rules",
 }
 
 // verbWords are the verbs, or the second words of one.
-func verbWords(before []string) []candidate {
-	var list []candidate
+func verbWords(before []string) []cli.Candidate {
+	var list []cli.Candidate
 	for _, c := range commands() {
-		first, second, two := strings.Cut(c.name, " ")
+		first, second, two := strings.Cut(c.Name, " ")
 		switch {
-		case c.hidden || len(before) > 1:
+		case c.Hidden || len(before) > 1:
 		case len(before) == 1 && two && first == before[0]:
-			list = append(list, candidate{second, c.summary})
+			list = append(list, cli.Candidate{Word: second, Doc: c.Summary})
 		case len(before) == 0 && two:
-			if !slices.ContainsFunc(list, func(h candidate) bool { return h.word == first }) {
-				list = append(list, candidate{first, "list, print, make and check profiles"})
+			if !slices.ContainsFunc(list, func(h cli.Candidate) bool { return h.Word == first }) {
+				list = append(list, cli.Candidate{Word: first, Doc: families[first]})
 			}
 		case len(before) == 0:
-			list = append(list, candidate{first, c.summary})
+			list = append(list, cli.Candidate{Word: first, Doc: c.Summary})
 		}
 	}
 	return list
 }
 
-func flagWords(fs *pflag.FlagSet) []candidate {
-	var list []candidate
+func flagWords(fs *pflag.FlagSet) []cli.Candidate {
+	var list []cli.Candidate
 	fs.VisitAll(func(f *pflag.Flag) {
 		if !f.Hidden {
-			list = append(list, candidate{"--" + f.Name, f.Usage})
+			list = append(list, cli.Candidate{Word: "--" + f.Name, Doc: f.Usage})
 		}
 	})
-	return append(list, candidate{"--help", "help on this verb"})
+	return append(list, cli.Candidate{Word: "--help", Doc: "help on this verb"})
 }
 
 // flagValues are the values of a flag; prefix is what stands before the value
 // in the same word.
-func flagValues(word, prefix string, f *pflag.Flag) []candidate {
-	var list []candidate
-	for _, w := range f.Annotations[hasWords] {
+func flagValues(word, prefix string, f *pflag.Flag) []cli.Candidate {
+	var list []cli.Candidate
+	for _, w := range f.Annotations[cli.HasWords] {
 		switch w {
 		case "@env":
 			for _, kv := range os.Environ() {
 				name, _, _ := strings.Cut(kv, "=")
-				list = append(list, candidate{prefix + name, ""})
+				list = append(list, cli.Candidate{Word: prefix + name, Doc: ""})
+			}
+		case "@image":
+			for _, c := range images.Names() {
+				list = append(list, cli.Candidate{Word: prefix + c.Word, Doc: c.Doc})
+			}
+		case "@network":
+			for _, c := range sandboxes.Names(nil) {
+				list = append(list, cli.Candidate{Word: prefix + "sandbox:" + c.Word, Doc: c.Doc})
+			}
+			for _, c := range nets.Names(nil) {
+				list = append(list, cli.Candidate{Word: prefix + "network:" + c.Word, Doc: c.Doc})
 			}
 		case "@key":
 			for _, k := range profiles.Keys() {
-				list = append(list, candidate{prefix + k.Name + "=", k.Doc})
+				if strings.HasPrefix(k.Name, "phase[") {
+					continue // those of a file alone
+				}
+				list = append(list, cli.Candidate{Word: prefix + k.Name + "=", Doc: k.Doc})
+			}
+		case "@phase":
+			names := []string{profiles.AllPhases}
+			if p, err := (&cli.Invocation{}).Load(""); err == nil {
+				names = append(names, p.Phases...)
+			}
+			for _, name := range names {
+				list = append(list, cli.Candidate{Word: prefix + name, Doc: ""})
+			}
+		case "@overlay":
+			for _, c := range overlays.Names(nil) {
+				list = append(list, cli.Candidate{Word: prefix + c.Word, Doc: c.Doc})
 			}
 		default:
 			if w[0] != '@' {
 				w = prefix + w
 			}
-			list = append(list, candidate{w, ""})
+			list = append(list, cli.Candidate{Word: w, Doc: ""})
 		}
 	}
 	return starting(prefix+word, list)
-}
-
-// runWords are the profiles for the first argument of run; the words after it
-// are a command, which parse sees to.
-func runWords(args []string) []candidate {
-	if len(args) > 0 {
-		return []candidate{{"@command 0", ""}}
-	}
-	return profileNames()
-}
-
-func firstProfile(args []string) []candidate {
-	if len(args) > 0 {
-		return nil
-	}
-	return profileNames()
-}
-
-func oneFile(args []string) []candidate {
-	if len(args) > 0 {
-		return nil
-	}
-	return []candidate{{"@file", ""}}
-}
-
-func profileNames() []candidate {
-	var list []candidate
-	for _, i := range profiles.List(profiles.HostEnv()) {
-		list = append(list, candidate{i.Name, i.Description})
-	}
-	return append(list, candidate{"@file", ""})
-}
-
-func builtinNames() []candidate {
-	var list []candidate
-	for _, i := range profiles.List(profiles.Env{SystemDir: "/nonexistent"}) {
-		list = append(list, candidate{i.Name, i.Description})
-	}
-	return list
 }

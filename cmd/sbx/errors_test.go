@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/launch"
 	"github.com/sbx-sandbox/sbx/profiles"
 	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/program"
@@ -66,9 +68,9 @@ func TestReport(t *testing.T) {
 	} {
 		for _, asJSON := range []bool{false, true} {
 			var b bytes.Buffer
-			verb := runCommand()
-			inv := invocation{err: &b, verb: &verb, profile: prof, jsonErrs: asJSON}
-			if code := inv.report(tt.err); code != tt.code {
+			verb := launch.RunCommand()
+			inv := cli.Invocation{Err: &b, Verb: &verb, Profile: prof, JSONErrs: asJSON}
+			if code := inv.Report(tt.err); code != tt.code {
 				t.Errorf("%s: status %d, want %d", tt.name, code, tt.code)
 			}
 			if !asJSON {
@@ -99,30 +101,13 @@ func TestJSONUsage(t *testing.T) {
 		{"run", "--json-errors", "--memory", "x", "--", "true"}, {"shell", "--json-errors", "none"},
 	} {
 		code, _, stderr := call(args...)
-		var f failure
+		var f cli.Failure
 		if err := json.Unmarshal([]byte(stderr), &f); err != nil || code != 125 || f.Code != 125 || len(f.Errors) != 1 || f.Errors[0].Reason == "" {
 			t.Errorf("sbx %q: status %d, %v: %s", args, code, err, stderr)
 		}
 	}
 	if _, _, stderr := call("run", "--memroy", "--", "true", "--json-errors"); stderr[0] == '{' {
 		t.Errorf("the command's own flag was taken for sbx's: %s", stderr)
-	}
-}
-
-func TestPlace(t *testing.T) {
-	for _, tt := range []struct {
-		origin string
-		want   problem
-	}{
-		{"", problem{}},
-		{"/a:b/p.toml:3:14", problem{File: "/a:b/p.toml", Line: 3, Col: 14}},
-		{"builtin:build:3:1", problem{File: "builtin:build", Line: 3, Col: 1}},
-		{"builtin:build", problem{File: "builtin:build"}},
-		{"--set", problem{Flag: "--set"}},
-	} {
-		if got := place(tt.origin); got != tt.want {
-			t.Errorf("%q: %+v, want %+v", tt.origin, got, tt.want)
-		}
 	}
 }
 

@@ -78,11 +78,11 @@ func TestCandidates(t *testing.T) {
 		{"ru", "run"},
 		{"nosuch x", ""},
 		{"profile sh", "show"},
-		{"run --netw", "--network"},
-		{"run --network ", "none host"},
+		{"run --netw", "--network --network-alias"},
+		{"run --network ", "none user host"},
 		{"run --network=h", "--network=host"},
-		{"run -u ", "keep root"},
-		{"run -qu ", "keep root"},
+		{"run -u ", "keep root auto"},
+		{"run -qu ", "keep root auto"},
 		{"run -w ", "@dir"},
 		{"run --env-file ", "@file"},
 		{"run -m 1G stri", "strict @file"},
@@ -103,7 +103,7 @@ func TestCandidates(t *testing.T) {
 	} {
 		var got []string
 		for _, c := range candidates(strings.Split(tt.line, " ")) {
-			got = append(got, c.word)
+			got = append(got, c.Word)
 		}
 		if s := strings.Join(got, " "); s != tt.want {
 			t.Errorf("sbx %s: %q, want %q", tt.line, s, tt.want)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/launch"
 	"github.com/sbx-sandbox/sbx/profiles"
 )
 
@@ -23,22 +25,22 @@ func TestHelpWidth(t *testing.T) {
 	texts["help"] = b.String()
 	for i := range verbs {
 		var short bytes.Buffer
-		if err := verbs[i].help(&short); err != nil {
+		if err := verbs[i].Help(&short); err != nil {
 			t.Fatal(err)
 		}
-		if n := strings.Count(short.String(), "\n"); n > helpLines {
-			t.Errorf("sbx %s -h has %d lines:\n%s", verbs[i].name, n, &short)
+		if n := strings.Count(short.String(), "\n"); n > cli.HelpLines {
+			t.Errorf("sbx %s -h has %d lines:\n%s", verbs[i].Name, n, &short)
 		}
-		texts[verbs[i].name+" -h"] = short.String()
-		if !verbs[i].hidden {
-			_, full, _ := call(append([]string{"help"}, strings.Fields(verbs[i].name)...)...)
-			texts["help "+verbs[i].name] = full
+		texts[verbs[i].Name+" -h"] = short.String()
+		if !verbs[i].Hidden {
+			_, full, _ := call(append([]string{"help"}, strings.Fields(verbs[i].Name)...)...)
+			texts["help "+verbs[i].Name] = full
 		}
 	}
 	for name, text := range texts {
 		for line := range strings.Lines(text) {
-			if utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > helpWidth {
-				t.Errorf("sbx %s: wider than %d: %s", name, helpWidth, line)
+			if utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > cli.HelpWidth {
+				t.Errorf("sbx %s: wider than %d: %s", name, cli.HelpWidth, line)
 			}
 			if strings.HasSuffix(line, " \n") {
 				t.Errorf("sbx %s: blanks at the end of %q", name, line)
@@ -50,19 +52,19 @@ func TestHelpWidth(t *testing.T) {
 // TestTable: every verb says what it is, and its flags have headings.
 func TestTable(t *testing.T) {
 	for _, c := range commands() {
-		if c.name == "" || c.summary == "" || c.long == "" || c.flags == nil || c.example == "" {
-			t.Errorf("%q is incomplete", c.name)
+		if c.Name == "" || c.Summary == "" || c.Long == "" || c.Flags == nil || c.Example == "" {
+			t.Errorf("%q is incomplete", c.Name)
 		}
-		if n := strings.Count(c.example, "\n") + 1; n > 3 {
-			t.Errorf("%s has %d examples", c.name, n)
+		if n := strings.Count(c.Example, "\n") + 1; n > 3 {
+			t.Errorf("%s has %d examples", c.Name, n)
 		}
-		fs, run := c.set()
+		fs, run := c.Set()
 		if run == nil {
-			t.Errorf("%s does nothing", c.name)
+			t.Errorf("%s does nothing", c.Name)
 		}
 		fs.VisitAll(func(f *pflag.Flag) {
-			if len(f.Annotations[inGroup]) == 0 || f.Usage == "" || strings.HasSuffix(f.Usage, ".") {
-				t.Errorf("%s --%s: group %q, usage %q", c.name, f.Name, f.Annotations[inGroup], f.Usage)
+			if len(f.Annotations[cli.InGroup]) == 0 || f.Usage == "" || strings.HasSuffix(f.Usage, ".") {
+				t.Errorf("%s --%s: group %q, usage %q", c.Name, f.Name, f.Annotations[cli.InGroup], f.Usage)
 			}
 		})
 	}
@@ -73,26 +75,29 @@ func TestExamples(t *testing.T) {
 	alone(t)
 	verbs := commands()
 	for i := range verbs {
-		for line := range strings.SplitSeq(verbs[i].example, "\n") {
+		for line := range strings.SplitSeq(verbs[i].Example, "\n") {
 			words := strings.Fields(line)
 			if words[0] != "sbx" {
 				t.Errorf("%q is no call of sbx", line)
 				continue
 			}
 			c, rest := match(verbs, words[1:])
-			if c == nil || c.name != verbs[i].name {
-				t.Errorf("%q is no example of %s", line, verbs[i].name)
+			if c == nil || c.Name != verbs[i].Name {
+				t.Errorf("%q is no example of %s", line, verbs[i].Name)
 				continue
 			}
-			fs, _ := c.set()
+			if c.Raw { // another program's arguments
+				continue
+			}
+			fs, _ := c.Set()
 			if err := fs.Parse(rest); err != nil {
-				t.Errorf("%q: %v", line, flagError(fs, err))
+				t.Errorf("%q: %v", line, cli.FlagError(fs, err))
 			}
-			if !c.runs && c.name != "explain" && c.name != "profile show" {
+			if c.Name == "exec" || c.Name == "attach" || c.Name == "__supervise" || !c.Runs && c.Name != "explain" && c.Name != "profile show" {
 				continue
 			}
-			inv := invocation{args: fs.Args(), dash: fs.ArgsLenAtDash(), verb: c}
-			ref, _, err := inv.profileAndCommand()
+			inv := cli.Invocation{Args: fs.Args(), Dash: fs.ArgsLenAtDash(), Verb: c}
+			ref, _, err := inv.ProfileAndCommand()
 			if err != nil {
 				t.Errorf("%q: %v", line, err)
 			}
@@ -107,17 +112,11 @@ func TestExamples(t *testing.T) {
 
 // TestForeign: advice is only for flags that run does not have.
 func TestForeign(t *testing.T) {
-	run := runCommand()
-	fs, _ := run.set()
-	for _, f := range foreign {
-		if fs.Lookup(f.long) != nil || f.short != "" && fs.ShorthandLookup(f.short) != nil {
-			t.Errorf("--%s, -%s is a flag of run", f.long, f.short)
+	run := launch.RunCommand()
+	fs, _ := run.Set()
+	for _, f := range cli.Foreign {
+		if fs.Lookup(f.Long) != nil || f.Short != "" && fs.ShorthandLookup(f.Short) != nil {
+			t.Errorf("--%s, -%s is a flag of run", f.Long, f.Short)
 		}
-	}
-}
-
-func TestWrap(t *testing.T) {
-	if got, want := wrap("aa bb  cc\ndd", "  ", 8), "  aa bb\n  cc dd"; got != want {
-		t.Errorf("got %q, want %q", got, want)
 	}
 }

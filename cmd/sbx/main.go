@@ -6,6 +6,17 @@
 // Command sbx runs programs in rootless sandboxes described by TOML profiles.
 package main
 
-import "os"
+import (
+	"os"
+	"path"
 
-func main() { os.Exit(sbx(os.Args[1:], os.Stdout, os.Stderr)) }
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/shells"
+)
+
+func main() {
+	args := os.Args[1:]
+	if path.Base(os.Args[0]) == shells.Name {
+		args = append([]string{"sh"}, args...)
+	}
+	os.Exit(sbx(args, os.Stdout, os.Stderr))
+}

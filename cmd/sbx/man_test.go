@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
 	"github.com/sbx-sandbox/sbx/profiles"
 )
 
@@ -98,7 +99,7 @@ func (r *roff) code(lines string) {
 }
 
 func manPages() map[string]string {
-	verbs := slices.DeleteFunc(commands(), func(c command) bool { return c.hidden })
+	verbs := slices.DeleteFunc(commands(), func(c cli.Command) bool { return c.Hidden })
 	pages := map[string]string{"sbx.1": mainPage(verbs), "sbx-profile.5": profilePage()}
 	for i := range verbs {
 		pages[pageName(&verbs[i])+".1"] = verbPage(&verbs[i])
@@ -106,9 +107,9 @@ func manPages() map[string]string {
 	return pages
 }
 
-func pageName(c *command) string { return "sbx-" + strings.ReplaceAll(c.name, " ", "-") }
+func pageName(c *cli.Command) string { return "sbx-" + strings.ReplaceAll(c.Name, " ", "-") }
 
-func mainPage(verbs []command) string {
+func mainPage(verbs []cli.Command) string {
 	var r roff
 	r.title("sbx", 1, "run commands in rootless sandboxes")
 	r.section("SYNOPSIS")
@@ -118,7 +119,7 @@ func mainPage(verbs []command) string {
 		"The command sees only what the profile grants, and nothing is left behind. What this host can not enforce is said before it matters.")
 	r.section("VERBS")
 	for i := range verbs {
-		r.item(verbs[i].usage(), verbs[i].summary+"; see "+pageName(&verbs[i])+"(1)")
+		r.item(verbs[i].Usage(), verbs[i].Summary+"; see "+pageName(&verbs[i])+"(1)")
 	}
 	r.section(`"EXIT STATUS"`)
 	for _, s := range exitStatuses {
@@ -150,34 +151,34 @@ var exitStatuses = [][2]string{
 	{"1", "of doctor: no sandbox can be started; of profile check: there are mistakes"},
 }
 
-func verbPage(c *command) string {
+func verbPage(c *cli.Command) string {
 	var r roff
-	r.title(pageName(c), 1, c.summary)
+	r.title(pageName(c), 1, c.Summary)
 	r.section("SYNOPSIS")
-	r.text("sbx " + c.usage())
+	r.text("sbx " + c.Usage())
 	r.section("DESCRIPTION")
-	r.text(c.long)
-	fs, _ := c.set()
-	list := groups(fs)
+	r.text(c.Long)
+	fs, _ := c.Set()
+	list := cli.Groups(fs)
 	if len(list) > 0 {
 		r.section("FLAGS")
 	}
 	for _, g := range list {
 		if len(list) > 1 {
-			fmt.Fprintf(&r, ".SS %s\n", g.name)
+			fmt.Fprintf(&r, ".SS %s\n", g.Name)
 		}
-		for _, f := range g.flags {
-			r.item(spelled(f), f.Usage)
+		for _, f := range g.Flags {
+			r.item(cli.Spelled(f), f.Usage)
 		}
 	}
-	if c.runs {
+	if c.Runs {
 		r.section(`"EXIT STATUS"`)
 		for _, s := range exitStatuses[:slices.IndexFunc(exitStatuses, func(s [2]string) bool { return s[0] == "2" })] {
 			r.item(s[0], s[1])
 		}
 	}
 	r.section("EXAMPLES")
-	r.code(c.example)
+	r.code(c.Example)
 	r.section(`"SEE ALSO"`)
 	r.text("sbx(1), sbx-profile(5)")
 	return r.String()
@@ -233,7 +234,7 @@ func TestProfileExample(t *testing.T) {
 func TestManStatuses(t *testing.T) {
 	pages := manPages()
 	for _, name := range []string{"sbx-run.1", "sbx-shell.1"} {
-		for _, status := range []int{exitAudit, 124, exitSbx, 126, 127} {
+		for _, status := range []int{cli.ExitAudit, 124, cli.ExitSbx, 126, 127} {
 			if !strings.Contains(pages[name], fmt.Sprintf("\n.B %d\n", status)) {
 				t.Errorf("%s does not name the status %d", name, status)
 			}

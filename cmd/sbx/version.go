@@ -6,26 +6,27 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
 	"github.com/sbx-sandbox/sbx/sandbox"
 )
 
 // version is set by the Makefile.
 var version = "devel"
 
-func versionCommand() command {
-	return command{
-		name: "version", args: "[FLAGS]", summary: "print the version",
-		long:    "Print the version of sbx, of the compiler that built it, and the platform.",
-		example: "sbx version\nsbx version --json",
-		flags: func(fs *pflag.FlagSet) func(*invocation) error {
+func versionCommand() cli.Command {
+	return cli.Command{
+		Name: "version", Args: "[FLAGS]", Summary: "print the version",
+		Long:    "Print the version of sbx, of the compiler that built it, and the platform.",
+		Example: "sbx version\nsbx version --json",
+		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation) error {
 			asJSON := false
-			addSwitch(fs, &asJSON, "json", "", gOutput, "as JSON")
-			return func(inv *invocation) error {
-				if err := inv.max(0); err != nil {
+			cli.AddSwitch(fs, &asJSON, "json", "", cli.GroupOutput, "as JSON")
+			return func(inv *cli.Invocation) error {
+				if err := inv.Max(0); err != nil {
 					return err
 				}
 				if asJSON {
-					return inv.printJSON(struct {
+					return inv.PrintJSON(struct {
 						Schema  int    `json:"schema"`
 						Version string `json:"version"`
 						Go      string `json:"go"`
@@ -34,7 +35,7 @@ func versionCommand() command {
 						Plan    int    `json:"plan_version"`
 					}{1, version, runtime.Version(), runtime.GOOS, runtime.GOARCH, sandbox.PlanVersion})
 				}
-				_, err := fmt.Fprintf(inv.out, "sbx %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+				_, err := fmt.Fprintf(inv.Out, "sbx %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 				return err
 			}
 		},

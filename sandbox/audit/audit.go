@@ -9,7 +9,6 @@ package audit
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"path"
@@ -19,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-sandbox/sbx/overlay/beneath"
 	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/triggers"
 )
@@ -131,43 +131,7 @@ func openDir(at int, name string, resolve uint64) (int, error) {
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
 		Resolve: resolve | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	}
-	return openat2(at, name, &how)
-}
-
-func openat2(at int, name string, how *unix.OpenHow) (int, error) {
-	for {
-		fd, err := unix.Openat2(at, name, how)
-		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
-			return fd, err
-		}
-	}
-}
-
-// entry is one of a directory.
-type entry struct {
-	name string
-	ino  uint64
-	kind byte // DT_*
-}
-
-// entries appends what is in buf, which getdents64(2) filled.
-func entries(list []entry, buf []byte) []entry {
-	const nameAt = 19
-	for len(buf) > nameAt {
-		size := int(binary.NativeEndian.Uint16(buf[16:]))
-		if size <= nameAt || size > len(buf) {
-			break
-		}
-		name := buf[nameAt:size]
-		if i := slices.Index(name, 0); i >= 0 {
-			name = name[:i]
-		}
-		if s := string(name); s != "." && s != ".." {
-			list = append(list, entry{s, binary.NativeEndian.Uint64(buf), buf[18]})
-		}
-		buf = buf[size:]
-	}
-	return list
+	return beneath.Openat2(at, name, &how)
 }
 
 func top(fd int) map[string]uint64 {
@@ -177,9 +141,9 @@ func top(fd int) map[string]uint64 {
 		return nil // nothing is known to be as it was
 	}
 	known := map[string]uint64{}
-	for _, e := range entries(nil, buf[:n]) {
-		if e.kind == unix.DT_DIR {
-			known[e.name] = e.ino
+	for _, e := range beneath.Entries(nil, buf[:n]) {
+		if e.Kind == unix.DT_DIR {
+			known[e.Name] = e.Ino
 		}
 	}
 	_, _ = unix.Seek(fd, 0, 0)
@@ -407,7 +371,7 @@ func (w *walker) enough(p string) bool {
 	return w.over
 }
 
-func (w *walker) list(fd int) (list []entry, err error) {
+func (w *walker) list(fd int) (list []beneath.Entry, err error) {
 	for {
 		n, err := unix.Getdents(fd, w.buf[:])
 		if errors.Is(err, unix.EINTR) {
@@ -416,7 +380,7 @@ func (w *walker) list(fd int) (list []entry, err error) {
 		if err != nil || n == 0 {
 			return list, err
 		}
-		list = entries(list, w.buf[:n])
+		list = beneath.Entries(list, w.buf[:n])
 		if w.seen+len(list) > maxEntries {
 			return list, nil // enough says so
 		}
@@ -443,7 +407,7 @@ func (w *walker) dir(d *dir) {
 		if i&1023 == 1023 && w.enough(d.path) {
 			return
 		}
-		if git && e.name == "objects" && e.kind == unix.DT_DIR {
+		if git && e.Name == "objects" && e.Kind == unix.DT_DIR {
 			w.objects(d, e)
 			continue
 		}
@@ -456,10 +420,10 @@ func (w *walker) dir(d *dir) {
 
 // repository reports whether git takes a directory with these entries for a
 // repository (gitrepository-layout(5)).
-func repository(list []entry) bool {
+func repository(list []beneath.Entry) bool {
 	var head, objects, refs, common bool
 	for _, e := range list {
-		switch triggers.Fold(e.name) {
+		switch triggers.Fold(e.Name) {
 		case "head":
 			head = true
 		case "objects":
@@ -475,13 +439,13 @@ func repository(list []entry) bool {
 
 // lookalike reports a directory that is a repository by what is in it, where
 // that came to be so now.
-func (w *walker) lookalike(d *dir, list []entry, inside bool) {
+func (w *walker) lookalike(d *dir, list []beneath.Entry, inside bool) {
 	for _, e := range list {
-		name := triggers.Fold(e.name)
+		name := triggers.Fold(e.Name)
 		if name != "objects" && name != "refs" && (inside || name != "head" && name != "commondir") {
 			continue
 		}
-		if t, err := w.stat(d.fd, e.name); err == nil && (t.new || t.fresh && !t.written) {
+		if t, err := w.stat(d.fd, e.Name); err == nil && (t.new || t.fresh && !t.written) {
 			w.find(Finding{Path: d.path, Change: t.change(), Class: triggers.Repository, Rule: triggers.Guard, Who: "git takes it for a repository, by what is in it, and runs what its config names"})
 			return
 		}
@@ -492,7 +456,7 @@ func (w *walker) lookalike(d *dir, list []entry, inside bool) {
 }
 
 // objects looks at what is no object in a repository's store of them.
-func (w *walker) objects(d *dir, e entry) {
+func (w *walker) objects(d *dir, e beneath.Entry) {
 	w.subdir(d, e, nil, func(c *dir) {
 		list, err := w.list(c.fd)
 		if err != nil {
@@ -500,7 +464,7 @@ func (w *walker) objects(d *dir, e entry) {
 		}
 		w.seen += len(list)
 		for _, e := range list {
-			if e.kind != unix.DT_DIR || len(e.name) != 2 && e.name != "pack" {
+			if e.Kind != unix.DT_DIR || len(e.Name) != 2 && e.Name != "pack" {
 				w.entry(c, e)
 			}
 		}
@@ -508,31 +472,31 @@ func (w *walker) objects(d *dir, e entry) {
 }
 
 // at is the path of an entry of d.
-func (d *dir) at(e entry) string {
+func (d *dir) at(e beneath.Entry) string {
 	if d.path == "/" {
-		return "/" + e.name
+		return "/" + e.Name
 	}
-	return d.path + "/" + e.name
+	return d.path + "/" + e.Name
 }
 
-func (w *walker) entry(d *dir, e entry) {
-	tr := w.table.Match(d.names, e.name)
+func (w *walker) entry(d *dir, e beneath.Entry) {
+	tr := w.table.Match(d.names, e.Name)
 	others := d.others
 	if tr != nil && tr.Below() {
 		others, tr = true, nil
 	}
-	if e.kind == unix.DT_DIR || e.kind == unix.DT_UNKNOWN {
+	if e.Kind == unix.DT_DIR || e.Kind == unix.DT_UNKNOWN {
 		sub := *d
 		sub.others = others
 		if w.subdir(&sub, e, tr, w.dir) {
 			return
 		}
 	}
-	leads := (e.kind == unix.DT_LNK || e.kind == unix.DT_UNKNOWN) && !d.link && w.table.Leads(d.names, e.name, 0)
-	if tr == nil && !leads && d.deep == nil && e.kind != unix.DT_REG && e.kind != unix.DT_UNKNOWN {
+	leads := (e.Kind == unix.DT_LNK || e.Kind == unix.DT_UNKNOWN) && !d.link && w.table.Leads(d.names, e.Name, 0)
+	if tr == nil && !leads && d.deep == nil && e.Kind != unix.DT_REG && e.Kind != unix.DT_UNKNOWN {
 		return
 	}
-	t, err := w.stat(d.fd, e.name)
+	t, err := w.stat(d.fd, e.Name)
 	if err != nil {
 		if (tr != nil || leads) && !errors.Is(err, unix.ENOENT) {
 			w.gap("%s: %v", d.at(e), err)
@@ -548,7 +512,7 @@ func (w *walker) entry(d *dir, e entry) {
 	}
 	switch {
 	case tr != nil && t.fresh:
-		w.find(finding(tr, tr.RuleIn(others), d.at(e), e.name, t.change()))
+		w.find(finding(tr, tr.RuleIn(others), d.at(e), e.Name, t.change()))
 	case tr != nil:
 		if link && !d.link {
 			w.follow(d, e, tr)
@@ -564,9 +528,9 @@ func (w *walker) entry(d *dir, e entry) {
 }
 
 // subdir looks at the directory e of d with look. It is false where e is no directory.
-func (w *walker) subdir(d *dir, e entry, tr *triggers.Trigger, look func(*dir)) bool {
+func (w *walker) subdir(d *dir, e beneath.Entry, tr *triggers.Trigger, look func(*dir)) bool {
 	p := d.at(e)
-	fd, err := openDir(d.fd, e.name, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV)
+	fd, err := openDir(d.fd, e.Name, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV)
 	at, name := fd, ""
 	switch {
 	case err == nil:
@@ -580,14 +544,14 @@ func (w *walker) subdir(d *dir, e entry, tr *triggers.Trigger, look func(*dir)) 
 		return true
 	default:
 		w.gap("%s: %v", p, err)
-		at, name = d.fd, e.name
+		at, name = d.fd, e.Name
 	}
 	t, staterr := w.stat(at, name)
 	if staterr != nil {
 		w.gap("%s: %v", p, staterr)
 		return true
 	}
-	c := &dir{fd: fd, path: p, names: w.enter(d, e.name), depth: d.depth + 1, fresh: t.fresh, others: d.others, link: d.link, deep: d.deep, moved: d.moved}
+	c := &dir{fd: fd, path: p, names: w.enter(d, e.Name), depth: d.depth + 1, fresh: t.fresh, others: d.others, link: d.link, deep: d.deep, moved: d.moved}
 	w.judgeDir(d, c, e, tr, t, err == nil, look)
 	return true
 }
@@ -598,17 +562,17 @@ const notYet = -2
 // enter is d's names with one more.
 func (w *walker) enter(d *dir, name string) triggers.Dir {
 	n := d.names.Enter(name)
-	if n.Home == notYet && d.at(entry{name: name}) == w.root.Home {
+	if n.Home == notYet && d.at(beneath.Entry{Name: name}) == w.root.Home {
 		n.Home = len(n.Names)
 	}
-	if n.Top == notYet && d.at(entry{name: name}) == w.root.Top {
+	if n.Top == notYet && d.at(beneath.Entry{Name: name}) == w.root.Top {
 		n.Top = len(n.Names)
 	}
 	return n
 }
 
 // judgeDir reports the directory c of d, and what look finds in it.
-func (w *walker) judgeDir(d, c *dir, e entry, tr *triggers.Trigger, t times, open bool, look func(*dir)) {
+func (w *walker) judgeDir(d, c *dir, e beneath.Entry, tr *triggers.Trigger, t times, open bool, look func(*dir)) {
 	if tr != nil && d.deep != nil && weight(tr.RuleIn(d.others)) >= weight(d.deep.rule) {
 		tr = nil
 	}
@@ -617,11 +581,11 @@ func (w *walker) judgeDir(d, c *dir, e entry, tr *triggers.Trigger, t times, ope
 	}
 	// A move changes the directory itself and both that hold it.
 	came := t.fresh && !t.new && d.fresh && !slices.Contains(w.root.Pins, c.path)
-	if ino, known := w.root.top[e.name]; known && d.depth == 0 && ino == e.ino {
+	if ino, known := w.root.top[e.Name]; known && d.depth == 0 && ino == e.Ino {
 		came = false
 	}
 	var mine *moved
-	if came && (c.moved == nil || w.table.Leads(d.names, e.name, 0)) {
+	if came && (c.moved == nil || w.table.Leads(d.names, e.Name, 0)) {
 		mine = &moved{path: c.path, change: "moved", how: "may have been moved there"}
 		if !t.written {
 			mine.how = "was moved there, or its mode changed"
@@ -646,7 +610,7 @@ func (w *walker) judgeDir(d, c *dir, e entry, tr *triggers.Trigger, t times, ope
 		if came && (f.files == 0 || !t.written) {
 			change = "moved"
 		}
-		r := finding(tr, f.rule, c.path, e.name, change)
+		r := finding(tr, f.rule, c.path, e.Name, change)
 		r.Files = f.files
 		w.find(r)
 	case tr != nil && !tr.Deep() && (t.new || came):
@@ -654,7 +618,7 @@ func (w *walker) judgeDir(d, c *dir, e entry, tr *triggers.Trigger, t times, ope
 		if came {
 			change = "moved"
 		}
-		w.find(finding(tr, tr.RuleIn(d.others), c.path, e.name, change))
+		w.find(finding(tr, tr.RuleIn(d.others), c.path, e.Name, change))
 	case tr != nil:
 		d.moved.note(c.path, tr, tr.RuleIn(d.others))
 	}
@@ -696,7 +660,7 @@ func (m *moved) finding() Finding {
 }
 
 // follow looks at what a trigger that is a link leads to, in the same tree.
-func (w *walker) follow(d *dir, e entry, tr *triggers.Trigger) {
+func (w *walker) follow(d *dir, e beneath.Entry, tr *triggers.Trigger) {
 	p := d.at(e)
 	rel, _ := w.rel(p)
 	fd, _, t, err := w.target(p, rel)
@@ -708,13 +672,13 @@ func (w *walker) follow(d *dir, e entry, tr *triggers.Trigger) {
 	if t.mode&unix.S_IFMT == unix.S_IFDIR && tr.Deep() {
 		if in, err := openDir(fd, ".", 0); err == nil {
 			defer unix.Close(in)
-			w.dir(&dir{fd: in, path: p, names: w.enter(d, e.name), depth: d.depth + 1, fresh: t.fresh, others: d.others, link: true, deep: f})
+			w.dir(&dir{fd: in, path: p, names: w.enter(d, e.Name), depth: d.depth + 1, fresh: t.fresh, others: d.others, link: true, deep: f})
 		} else {
 			w.gap("%s: %v", p, err)
 		}
 	}
 	if t.fresh || f.files > 0 {
-		r := finding(tr, f.rule, p, e.name, t.change())
+		r := finding(tr, f.rule, p, e.Name, t.change())
 		r.Files = f.files
 		r.Who += "; it is a link, and what it leads to changed"
 		w.find(r)
@@ -724,7 +688,7 @@ func (w *walker) follow(d *dir, e entry, tr *triggers.Trigger) {
 // lead looks at what a link leads to whose name comes before others in a
 // pattern, for what is a trigger only by that name: config.toml is one where
 // .cargo leads to its directory. The rest is looked at by its own name.
-func (w *walker) lead(d *dir, e entry, link times) {
+func (w *walker) lead(d *dir, e beneath.Entry, link times) {
 	rel, _ := w.rel(d.at(e))
 	c := *d
 	c.moved = &moved{path: d.at(e), change: link.change(), how: "is a link"}
@@ -740,7 +704,7 @@ func (w *walker) lead(d *dir, e entry, link times) {
 // led looks through e of d for lead, if it is a directory or leads to one. rel is
 // where it is in the tree, back how many names there are from the link's on.
 // What is in it may have come there if came says so, or if it is itself changed.
-func (w *walker) led(d *dir, e entry, rel string, came bool, back int) {
+func (w *walker) led(d *dir, e beneath.Entry, rel string, came bool, back int) {
 	p := d.at(e)
 	fd, rel, t, err := w.target(p, rel)
 	if err != nil {
@@ -761,21 +725,21 @@ func (w *walker) led(d *dir, e entry, rel string, came bool, back int) {
 		w.gap("%s: %v", p, err)
 	}
 	w.seen += len(list)
-	c := dir{fd: in, path: p, names: w.enter(d, e.name), depth: d.depth + 1, fresh: t.fresh, others: d.others}
+	c := dir{fd: in, path: p, names: w.enter(d, e.Name), depth: d.depth + 1, fresh: t.fresh, others: d.others}
 	came = came || t.fresh
 	for _, e := range list {
-		if tr := w.table.Match(c.names, e.name); tr != nil && tr.Span() > back {
+		if tr := w.table.Match(c.names, e.Name); tr != nil && tr.Span() > back {
 			one := c
-			one.link = e.kind != unix.DT_LNK // a link may be followed, nothing below that
+			one.link = e.Kind != unix.DT_LNK // a link may be followed, nothing below that
 			if came {
 				one.moved = d.moved
 			}
 			w.entry(&one, e)
 		}
-		if w.table.Leads(c.names, e.name, back) {
+		if w.table.Leads(c.names, e.Name, back) {
 			next := c
 			next.moved = d.moved
-			w.led(&next, e, rel+"/"+e.name, came, back+1)
+			w.led(&next, e, rel+"/"+e.Name, came, back+1)
 		}
 	}
 }
@@ -792,7 +756,7 @@ func (w *walker) rel(p string) (string, bool) {
 func (w *walker) target(p, rel string) (fd int, at string, t times, err error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS}
 	for range maxLinks {
-		if fd, err = openat2(w.root.fd, rel, &how); err == nil {
+		if fd, err = beneath.Openat2(w.root.fd, rel, &how); err == nil {
 			if t, err = w.stat(fd, ""); err != nil {
 				unix.Close(fd)
 			}
@@ -822,7 +786,7 @@ func (w *walker) target(p, rel string) (fd int, at string, t times, err error) {
 // text is that of the link at rel.
 func (w *walker) text(rel string, how unix.OpenHow) (string, error) {
 	how.Flags |= unix.O_NOFOLLOW
-	fd, err := openat2(w.root.fd, rel, &how)
+	fd, err := beneath.Openat2(w.root.fd, rel, &how)
 	if err != nil {
 		return "", err
 	}

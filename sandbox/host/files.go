@@ -120,3 +120,25 @@ func (OS) Names(dir string) ([]string, error) {
 		}
 	}
 }
+
+// Disk finds the device that limits of a control group count: that of a
+// partition is the disk it is a part of.
+func (OS) Disk(path string) (string, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return "", &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	dev := st.Dev
+	if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+		dev = st.Rdev
+	}
+	dir := fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(dev), unix.Minor(dev))
+	if unix.Access(dir, unix.F_OK) != nil { // a file system without a device, or with several
+		return "", fmt.Errorf("%s lies on no single block device, name the device itself", path)
+	}
+	if unix.Access(dir+"/partition", unix.F_OK) == nil {
+		dir += "/.."
+	}
+	text, err := readSmall(dir+"/dev", 64)
+	return strings.TrimSpace(text), err
+}

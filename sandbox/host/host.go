@@ -34,16 +34,27 @@ type Facts struct {
 	CorePipe bool
 	Stdio    [3]Stdio
 	Exe      string // the running binary, "" when unknown
+	LowPorts int    // the first port that the host leaves to everybody, ip(7)
 	Landlock int    // version of the kernel's Landlock interface, 0 for none
 	Files    Files
 
+	// Refused is set once the host has refused user namespaces: finding out
+	// takes trying, which is what starting a sandbox does.
+	Refused Refusal
+
 	// NoFilters is why the kernel takes no filters of system calls; nil: it does.
 	NoFilters error
+
+	Net Network // filled in by FindNetwork
 
 	// SubUIDs and the rest are found only when a range of ids is asked for.
 	SubUIDs, SubGIDs     userns.Range
 	NewUIDMap, NewGIDMap string
 	RangeErr             error // why there is no range
+
+	Cgroup Cgroup // only after FindCgroup
+
+	Passed Passed // put in by who called FindPassed
 }
 
 // Stdio is what one of the standard descriptors is.
@@ -55,6 +66,8 @@ type Stdio struct {
 	// File and Device say that it is one, which the command could open anew by
 	// way of /proc/self/fd; Read and Write are what it was opened for.
 	File, Device, Read, Write bool
+	// Null says that the device is /dev/null.
+	Null bool
 }
 
 // Entry is a file as Files found it.
@@ -81,8 +94,13 @@ type Files interface {
 	// Text is what is in a small regular file that no link leads to; one of more
 	// than limit bytes is an error, and so is anything but a regular file.
 	Text(path string, limit int) (string, error)
+	// Disk is the whole block device that path is, or lies on, as "MAJOR:MINOR".
+	Disk(path string) (string, error)
 	// Names lists a directory, sorted.
 	Names(dir string) ([]string, error)
+	// Layering and Drivers are asked only for a plan with layers.
+	Layering(dir string) (Layering, error)
+	Drivers() Drivers
 }
 
 // Probe collects the facts. wantRange asks for subordinate ids as well, which
@@ -128,14 +146,14 @@ func Probe(wantRange bool) (Facts, error) {
 	}
 	for i := range f.Hard {
 		var l unix.Rlimit
-		f.Hard[i] = unix.RLIM_INFINITY
-		if unix.Getrlimit(i, &l) == nil {
-			f.Hard[i] = l.Max
+		if err := unix.Getrlimit(i, &l); err != nil {
+			return f, fmt.Errorf("reading sbx's own limit of resource %d, which the sandbox is to keep to: %w", i, err)
 		}
+		f.Hard[i] = l.Max
 	}
 	f.Nofile = firstlimit.Nofile
-	f.NoFilters = noFilters()
-	f.Landlock, _ = landlockABI() // why there is none is for doctor
+	f.NoFilters = NoFilters()
+	f.Landlock, _ = LandlockABI() // why there is none is for doctor
 	if pattern, err := readSmall("/proc/sys/kernel/core_pattern", 4096); err == nil {
 		f.CorePipe = strings.HasPrefix(pattern, "|")
 	}
@@ -171,6 +189,7 @@ func stdio(fd int) (s Stdio) {
 		_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 		s.Terminal = err == nil
 		s.Device = !s.Terminal
+		s.Null = st.Rdev == unix.Mkdev(1, 3) // null(4)
 	}
 	return s
 }
@@ -251,4 +270,44 @@ func (f *Facts) findRange() {
 		}
 		*s.into = r
 	}
+}
+
+// PrivateDir is a name, which nobody has yet, of a directory for one sandbox, in
+// the caller's runtime directory or, where there is none, /tmp.
+func PrivateDir(prefix string) string {
+	base := "/tmp"
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); strings.HasPrefix(dir, "/") {
+		var st unix.Stat_t
+		e, err := OS{}.Resolve(dir, "")
+		if err == nil && e.IsDir && unix.Stat(e.Path, &st) == nil && int(st.Uid) == unix.Getuid() && st.Mode&0o077 == 0 {
+			base = e.Path
+		}
+	}
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	return fmt.Sprintf("%s/%s%d-%x", base, prefix, unix.Getpid(), now.Nano())
+}
+
+// LandlockABI asks for the version of Landlock's interface, see landlock(7).
+func LandlockABI() (int, error) {
+	abi, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(abi), nil
+}
+
+// NoFilters asks for a filter at an address that can't be read: a kernel that
+// has filters says so (seccomp(2), EFAULT).
+func NoFilters() error {
+	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, 0, 0, 0); !errors.Is(err, unix.EFAULT) {
+		return err
+	}
+	return nil
+}
+
+// Refusal is a host that refuses user namespaces.
+type Refusal struct {
+	Why string // "" for none
+	Fix string // what to do, perhaps of several lines
 }

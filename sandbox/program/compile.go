@@ -2,12 +2,14 @@ package program
 
 import (
 	"fmt"
+	"path"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-sandbox/sbx/sandbox"
+	"github.com/sbx-sandbox/sbx/sandbox/cgroup"
 	"github.com/sbx-sandbox/sbx/userns"
 )
 
@@ -27,21 +29,35 @@ func Compile(p *sandbox.Plan) (*Program, error) {
 	b.p.Data = make([]byte, 0, 24<<10)
 	b.p.Steps = make([]Step, 0, 192)
 
-	b.prelude(p.Namespaces)
+	if p.Bare.On() {
+		b.bare(p)
+		return b.program()
+	}
+	b.prelude(p.Namespaces, p.Network == sandbox.NetSandbox)
 	b.life()
 	b.outerIDs(p)
 	b.keyring(p)
 	b.network(p)
 	users := b.openUserLimits(p)
+	if p.Cgroup.Delegate { // the tree shows it
+		b.cgroup(p)
+	}
 	b.tree(p)
 	b.userLimits(p, users)
 	rules := b.ruleset(p)
+	b.withdraw(p)
 	b.hostname(p)
 	b.processLimits(p)
+	if p.Cgroup.Delegate {
+		b.delegate(p)
+	} else {
+		b.cgroup(p)
+	}
 	mapper := b.innerUserNS(p)
 	b.dropPrivileges(p)
 	b.restrict(rules)
-	b.terminal(p)
+	b.terminal(p, "/dev/pts/ptmx")
+	b.taken(p)
 	b.fork(p)
 	b.mapper(p, mapper)
 	return b.program()
@@ -74,10 +90,14 @@ var Usual = sandbox.Namespaces{IPC: true, UTS: true, Cgroup: true, Net: true}
 func SamePrelude(a, b sandbox.Namespaces) bool { return unshared(a) == unshared(b) }
 
 // Prelude is the Program that a child can be started with before its own is
-// known: every Program of Compile begins with it.
-func Prelude(n sandbox.Namespaces) *Program {
+// known: every Program of Compile for a Plan of the shape begins with it.
+func Prelude(s sandbox.Shape) *Program {
 	b := &builder{}
-	b.prelude(n)
+	if s.Bare {
+		b.barePrelude()
+	} else {
+		b.prelude(s.Namespaces, s.Joined)
+	}
 	return &b.p
 }
 
@@ -87,16 +107,52 @@ func Prelude(n sandbox.Namespaces) *Program {
 // not by clone3(2), which would hold up the starter for as long. It uses no
 // data, whose place depends on the rest. If the starter is gone the pipe is at
 // its end.
-func (b *builder) prelude(n sandbox.Namespaces) {
+func (b *builder) prelude(n sandbox.Namespaces, joined bool) {
+	if joined {
+		b.stem(n)
+		return
+	}
 	b.p.CloneFlags = unix.CLONE_NEWUSER | unix.CLONE_NEWPID
 	b.step("", "", "make the mount namespace and the others")
+	b.refusable()
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_PDEATHSIG), c(uint64(unix.SIGKILL)))
 	b.call(unix.SYS_CLOSE, slot(SlotGoWrite))
 	b.call(unix.SYS_UNSHARE, c(unshared(n)))
 	b.step("", "", "wait for the program")
+	b.await()
+}
+
+// stem is the prelude of a sandbox in another's network. That network namespace
+// can be entered only from the user namespace it belongs to, so this one's comes to
+// lie in that, and is made by a process that has entered it. A PID namespace is
+// for children only: PID 1 is one, but the starter's (CLONE_PARENT, clone(2)), and
+// this process is gone.
+func (b *builder) stem(n sandbox.Namespaces) {
+	b.step("", "network.mode", "enter the network of the other sandbox")
+	b.call(unix.SYS_PRCTL, c(unix.PR_SET_PDEATHSIG), c(uint64(unix.SIGKILL)))
+	b.call(unix.SYS_CLOSE, slot(SlotGoWrite))
+	b.call(unix.SYS_SETNS, slot(SlotUserNS), c(unix.CLONE_NEWUSER))
+	b.call(unix.SYS_SETNS, slot(SlotNetNS), c(unix.CLONE_NEWNET))
+	b.step("", "", "make the user namespace and the others")
+	b.call(unix.SYS_UNSHARE, c(unix.CLONE_NEWUSER|unix.CLONE_NEWPID|unshared(n)))
+	b.step("", "", "start PID 1")
+	b.p.Stem = b.op(Op{Nr: unix.SYS_CLONE, Opt: Fork}, c(unix.CLONE_PARENT|uint64(unix.SIGCHLD)))
+	b.op(Op{Nr: OpExit}, c(0))
+	b.land(b.p.Stem)
+	b.call(unix.SYS_PRCTL, c(unix.PR_SET_PDEATHSIG), c(uint64(unix.SIGKILL)))
+	b.step("", "", "wait for the program")
+	b.await()
+}
+
+// await reads the byte that says that the Program is complete.
+func (b *builder) await() {
 	b.call(unix.SYS_READ, slot(SlotGo), head(HeadSiginfo), c(1))
 	b.op(Op{Nr: OpExpect}, head(HeadSiginfo), c(0xff), c(1), c(uint64(unix.ECANCELED)))
 }
+
+// refusable marks the step as one by which a host refuses user namespaces: one
+// that no profile, and nothing on the host but that, makes fail for want of rights.
+func (b *builder) refusable() { b.p.Steps[len(b.p.Steps)-1].Refusable = true }
 
 // life ties PID 1 to the thread that started it. The signal that the prelude
 // asked for would miss a starter that was gone by then; the poll sees that one,
@@ -139,7 +195,11 @@ func (b *builder) outerIDs(p *sandbox.Plan) {
 	if ids.Mode == "range" {
 		doc = "wait for newuidmap and newgidmap to map uid %s, gid %s"
 	}
-	b.step("", ids.From, doc, mapText(ids.OuterUIDs), mapText(ids.OuterGIDs))
+	uids, gids := ids.OuterUIDs, ids.OuterGIDs
+	if p.Network == sandbox.NetSandbox { // one line each, of which that namespace has its own idea
+		uids, gids = userns.Self(uids[0].Inside, p.Join.UID), userns.Self(gids[0].Inside, p.Join.GID)
+	}
+	b.step("", ids.From, doc, mapText(uids), mapText(gids))
 	b.self = b.call(unix.SYS_OPENAT, atCWD, b.str("/proc/self"), c(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC), c(0))
 	if ids.Mode == "range" {
 		// The starter runs newuidmap and newgidmap and then closes its end.
@@ -151,13 +211,15 @@ func (b *builder) outerIDs(p *sandbox.Plan) {
 			return // newgidmap(1) then denies setgroups(2), as the kernel asks of it
 		}
 		b.step("", "", "leave the caller's supplementary groups")
-		gid := b.words(uint64(p.IDs.GID))
+		own, _ := ids.InnerGIDs.Outside(ids.GID) // as the outer namespace has it
+		gid := b.words(uint64(own))
 		b.call(unix.SYS_SETGROUPS, c(1), addr(gid))
 		return
 	}
+	b.refusable()
 	b.write(b.procSelf(), "setgroups", "deny")
-	b.write(b.procSelf(), "uid_map", ids.OuterUIDs.String())
-	b.write(b.procSelf(), "gid_map", ids.OuterGIDs.String())
+	b.write(b.procSelf(), "uid_map", uids.String())
+	b.write(b.procSelf(), "gid_map", gids.String())
 }
 
 // mapText prints a map in one line when a step's sentence is asked for.
@@ -199,20 +261,6 @@ func (b *builder) userLimits(p *sandbox.Plan, dir int) {
 	}
 }
 
-func (b *builder) network(p *sandbox.Plan) {
-	if !p.Namespaces.Net {
-		return
-	}
-	b.step("lo", "", "bring up the loopback interface")
-	// struct ifreq with ifr_name and ifr_flags, netdevice(7).
-	ifr := make([]byte, 40)
-	copy(ifr, "lo")
-	ifr[16] = unix.IFF_UP
-	s := b.call(unix.SYS_SOCKET, c(unix.AF_INET), c(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC), c(0))
-	b.call(unix.SYS_IOCTL, res(s), c(unix.SIOCSIFFLAGS), addr(b.bytes(ifr)))
-	b.call(unix.SYS_CLOSE, res(s))
-}
-
 func (b *builder) hostname(p *sandbox.Plan) {
 	if !p.Namespaces.UTS {
 		return
@@ -222,16 +270,7 @@ func (b *builder) hostname(p *sandbox.Plan) {
 }
 
 func (b *builder) processLimits(p *sandbox.Plan) {
-	pr := &p.Process
-	if pr.OOMScoreAdj != 0 {
-		b.step("/proc/self/oom_score_adj", "process.oom_score_adj", "set oom_score_adj to %d", pr.OOMScoreAdj)
-		b.write(b.procSelf(), "oom_score_adj", fmt.Sprint(pr.OOMScoreAdj))
-	}
-	if pr.Nice != 0 {
-		b.step("", "process.nice", "set the nice value to %d", pr.Nice)
-		// Who yields more already may not be asked to yield less: EACCES.
-		b.op(Op{Nr: unix.SYS_SETPRIORITY, Tolerate: uint8(unix.EACCES)}, c(unix.PRIO_PROCESS), c(0), ci(pr.Nice))
-	}
+	b.priority(p)
 	for _, l := range p.Limits {
 		if together(l) {
 			b.limit(l)
@@ -244,6 +283,73 @@ func (b *builder) processLimits(p *sandbox.Plan) {
 			offset("monotonic", p.Namespaces.Monotonic)+offset("boottime", p.Namespaces.Boottime))
 	}
 }
+
+// priority is what the kernel thinks of the sandbox when memory or time is short.
+func (b *builder) priority(p *sandbox.Plan) {
+	pr := &p.Process
+	if pr.OOMScoreAdj != 0 {
+		b.step("/proc/self/oom_score_adj", "process.oom_score_adj", "set oom_score_adj to %d", pr.OOMScoreAdj)
+		b.write(b.procSelf(), "oom_score_adj", fmt.Sprint(pr.OOMScoreAdj))
+	}
+	if pr.Nice != 0 {
+		b.step("", "process.nice", "set the nice value to %d", pr.Nice)
+		// Who yields more already may not be asked to yield less: EACCES.
+		b.op(Op{Nr: unix.SYS_SETPRIORITY, Tolerate: uint8(unix.EACCES)}, c(unix.PRIO_PROCESS), c(0), ci(pr.Nice))
+	}
+	b.affinity(pr.CPUs)
+}
+
+// affinity chooses the processors for this process and those it starts, which
+// may choose others. The kernel takes a mask whose length is a multiple of its
+// word (sched_setaffinity(2), NOTES).
+func (b *builder) affinity(cpus cgroup.CPUs) {
+	if cpus == "" {
+		return
+	}
+	mask, err := cpus.Mask()
+	if err != nil {
+		b.errs = append(b.errs, err)
+		return
+	}
+	mask = append(mask, make([]byte, (8-len(mask)%8)%8)...)
+	b.step("", "limits.cpuset", "run on the processors %s", cpus)
+	b.call(unix.SYS_SCHED_SETAFFINITY, c(0), ci(len(mask)), addr(b.bytes(mask)))
+}
+
+// cgroup waits until the starter has moved this process into the control group
+// that holds the limits. It comes last of what takes time, since the group is
+// made meanwhile. The cgroup namespace of the prelude has the group the process
+// came from as its root: a new one shows nothing above the own group, and lets
+// nothing be changed there (cgroup_namespaces(7)).
+func (b *builder) cgroup(p *sandbox.Plan) {
+	if !p.Cgroup.On() {
+		return
+	}
+	b.step("", p.Cgroup.From, "wait to be in the control group that holds the limits")
+	one := b.space(8)
+	b.call(unix.SYS_READ, slot(SlotGo), addr(one), c(1))
+	b.op(Op{Nr: OpExpect}, addr(one), c(0xff), c(1), c(uint64(unix.ECANCELED)))
+	if p.Namespaces.Cgroup {
+		b.step("", "namespaces.cgroup", "make the control group the root of what is seen of them")
+		b.call(unix.SYS_UNSHARE, c(unix.CLONE_NEWCGROUP))
+	}
+}
+
+// delegate leaves the sandbox's group, which is the topmost that can be seen, for
+// one below, since a group that gives controllers to others holds no process
+// (cgroups(7), "no internal processes"). It is named as systemd names its own
+// (DelegateSubgroup= in systemd.resource-control(5)): one inside takes it for that.
+func (b *builder) delegate(p *sandbox.Plan) {
+	leaf := path.Join(sandbox.CgroupDir, cgroup.InitLeaf)
+	b.step(leaf, delegateKey, "leave the control group's top for %s", cgroup.InitLeaf)
+	b.write(atCWD, path.Join(leaf, "cgroup.procs"), "0")
+	if list := p.Cgroup.Controllers; len(list) > 0 {
+		b.step(sandbox.CgroupDir, delegateKey, "give the controllers %s to the groups that the command makes", strings.Join(list, ", "))
+		b.write(atCWD, path.Join(sandbox.CgroupDir, "cgroup.subtree_control"), "+"+strings.Join(list, " +"))
+	}
+}
+
+const delegateKey = "limits.delegate"
 
 // together says that a limit holds for the whole sandbox: the inner user
 // namespace takes it over as the bound of all its processes when it is made.

@@ -50,7 +50,7 @@ func (p *Program) dumpOp(op *Op) string {
 			s += " " + name
 		}
 	}
-	if op.Opt&(Fork|Skip) != 0 {
+	if op.Opt&(Fork|Skip) != 0 || op.Nr == OpJump {
 		s += fmt.Sprintf(" to %d", op.Jump)
 	}
 	return s
@@ -101,8 +101,8 @@ func printable(b []byte) bool {
 
 var slotNames = [NumSlots]string{
 	SlotStatus: "status", SlotStatusRead: "status-read", SlotReport: "report", SlotGo: "go", SlotGoWrite: "go-write",
-	SlotSync: "sync", SlotSyncWrite: "sync-write", SlotMapRead: "map", SlotMapWrite: "map-write", SlotTerminal: "terminal",
-	SlotStdin: "stdin", SlotStdout: "stdout", SlotStderr: "stderr",
+	SlotSync: "sync", SlotSyncWrite: "sync-write", SlotMapRead: "map", SlotMapWrite: "map-write", SlotTerminal: "terminal", SlotLayers: "layers",
+	SlotStdin: "stdin", SlotStdout: "stdout", SlotStderr: "stderr", SlotStarter: "starter",
 }
 
 var headNames = map[uint64]string{
@@ -117,22 +117,25 @@ func opName(nr int32) string {
 	return fmt.Sprintf("syscall%d", nr)
 }
 
-// opNames are the operations that Compile and TerminalGuard use.
+// opNames are the operations that Compile, Another and TerminalGuard use.
 var opNames = map[int32]string{
-	OpStore: "store", OpRelocate: "relocate", OpExpect: "expect", OpInit: "init", OpFail: "fail", OpExit: "exit",
+	OpStore: "store", OpRelocate: "relocate", OpExpect: "expect", OpInit: "init", OpFail: "fail", OpExit: "exit", OpJump: "jump", OpDecimal: "decimal",
 
 	unix.SYS_CAPSET: "capset", unix.SYS_CHDIR: "chdir", unix.SYS_CLONE: "clone", unix.SYS_CLOSE: "close",
-	unix.SYS_CLOSE_RANGE: "close_range", unix.SYS_DUP3: "dup3", unix.SYS_EXECVE: "execve", unix.SYS_FCHDIR: "fchdir",
+	unix.SYS_CLOSE_RANGE: "close_range", unix.SYS_DUP: "dup", unix.SYS_DUP3: "dup3", unix.SYS_EXECVE: "execve", unix.SYS_FCHDIR: "fchdir", unix.SYS_FCNTL: "fcntl",
 	unix.SYS_FSCONFIG: "fsconfig", unix.SYS_FSMOUNT: "fsmount", unix.SYS_FSOPEN: "fsopen", unix.SYS_GETCWD: "getcwd",
+	unix.SYS_GETPID: "getpid", unix.SYS_KILL: "kill",
 	unix.SYS_IOCTL: "ioctl", unix.SYS_KEYCTL: "keyctl", unix.SYS_MKDIRAT: "mkdirat", unix.SYS_MKNODAT: "mknodat",
 	unix.SYS_LANDLOCK_ADD_RULE: "landlock_add_rule", unix.SYS_LANDLOCK_CREATE_RULESET: "landlock_create_ruleset",
 	unix.SYS_LANDLOCK_RESTRICT_SELF: "landlock_restrict_self",
 	unix.SYS_MOUNT:                  "mount", unix.SYS_MOUNT_SETATTR: "mount_setattr", unix.SYS_MOVE_MOUNT: "move_mount",
 	unix.SYS_OPENAT: "openat", unix.SYS_OPENAT2: "openat2", unix.SYS_OPEN_TREE: "open_tree",
 	unix.SYS_PIVOT_ROOT: "pivot_root", unix.SYS_PPOLL: "ppoll", unix.SYS_PRCTL: "prctl", unix.SYS_PRLIMIT64: "prlimit64",
-	unix.SYS_READ: "read", unix.SYS_RT_SIGPROCMASK: "rt_sigprocmask", unix.SYS_SENDMSG: "sendmsg",
+	unix.SYS_SCHED_SETAFFINITY: "sched_setaffinity",
+	unix.SYS_READ:              "read", unix.SYS_RECVMSG: "recvmsg", unix.SYS_RT_SIGPROCMASK: "rt_sigprocmask", unix.SYS_SENDMSG: "sendmsg",
+	unix.SYS_SENDTO: "sendto", unix.SYS_RECVFROM: "recvfrom", unix.SYS_BIND: "bind", unix.SYS_LISTEN: "listen",
 	unix.SYS_SECCOMP: "seccomp", unix.SYS_SETGROUPS: "setgroups", unix.SYS_SETHOSTNAME: "sethostname", unix.SYS_SETPRIORITY: "setpriority",
-	unix.SYS_SETSID: "setsid", unix.SYS_SOCKET: "socket", unix.SYS_SYMLINKAT: "symlinkat", unix.SYS_UMASK: "umask",
+	unix.SYS_SETRESGID: "setresgid", unix.SYS_SETRESUID: "setresuid", unix.SYS_SETSID: "setsid", unix.SYS_SETNS: "setns", unix.SYS_GETPPID: "getppid", unix.SYS_SOCKET: "socket", unix.SYS_SYMLINKAT: "symlinkat", unix.SYS_UMASK: "umask",
 	unix.SYS_UMOUNT2: "umount2", unix.SYS_UNLINKAT: "unlinkat", unix.SYS_UNSHARE: "unshare", unix.SYS_WAIT4: "wait4",
 	unix.SYS_WRITE: "write",
 }

@@ -43,13 +43,18 @@ func (p *Program) Size() int { return headSize + opSize*len(p.Ops) + len(p.Data)
 //
 // Precondition: block holds at least Size bytes, zeros or what Encode made for
 // the same slots of a Program that this one begins with and that has no data.
-func (p *Program) Encode(block []byte, slots Slots) error {
-	data := headSize + opSize*len(p.Ops)
+func (p *Program) Encode(block []byte, slots Slots) error { return p.EncodeAt(block, 0, slots) }
+
+// EncodeAt is Encode with the first operation in the place of a Program's
+// operation number first, and what it needs from there on.
+func (p *Program) EncodeAt(block []byte, first int, slots Slots) error {
+	base := headSize + opSize*first
+	data := base + opSize*len(p.Ops)
 	copy(block[data:], p.Data)
 	putWord(block[HeadAllSignals:], ^uint64(0))
 	putWord(block[HeadReport:], slots[SlotReport])
 	for i := range p.Ops {
-		if err := p.encodeOp(block[headSize+opSize*i:], i, uint64(data), slots); err != nil {
+		if err := p.encodeOp(block[base+opSize*i:], i, uint64(base), uint64(data), slots); err != nil {
 			return err
 		}
 		if p.Ops[i].Nr == OpRelocate {
@@ -59,7 +64,7 @@ func (p *Program) Encode(block []byte, slots Slots) error {
 	return nil
 }
 
-func (p *Program) encodeOp(out []byte, index int, data uint64, slots Slots) error {
+func (p *Program) encodeOp(out []byte, index int, base, data uint64, slots Slots) error {
 	op := &p.Ops[index]
 	flags := uint32(op.Opt)
 	for i, v := range op.Args {
@@ -79,14 +84,14 @@ func (p *Program) encodeOp(out []byte, index int, data uint64, slots Slots) erro
 			if int(v) >= index {
 				return fmt.Errorf("operation %d uses the result of operation %d, which runs later", index, v)
 			}
-			v = headSize + opSize*v + opResult
+			v = base + opSize*v + opResult
 			flags |= 1 << (loadShift + i)
 		}
 		putWord(out[opArgs+8*i:], v)
 	}
 	binary.LittleEndian.PutUint32(out[opNr:], uint32(op.Nr))
 	binary.LittleEndian.PutUint32(out[opFlags:], flags)
-	binary.LittleEndian.PutUint32(out[opJump:], uint32(headSize+opSize*int(op.Jump)))
+	binary.LittleEndian.PutUint32(out[opJump:], uint32(int64(base)+opSize*int64(op.Jump)))
 	binary.LittleEndian.PutUint32(out[opTolerate:], uint32(op.Tolerate))
 	return nil
 }
@@ -100,9 +105,39 @@ func shiftTable(t []byte, n int, by uint64) {
 	}
 }
 
+// The part of a block in which Programs of further commands are placed, see
+// Another: Chunks of ChunkOps operations' length each. At AnotherOp stands the
+// jump to the one that is to be run next.
+const (
+	AnotherOp = (2<<20 - headSize) / opSize
+	ChunkOps  = 228
+	Chunks    = 127
+)
+
+// AnotherAt is the offset of AnotherOp: what a Program of Compile may take.
+const AnotherAt = headSize + opSize*AnotherOp
+
+// ChunkOp is the operation that chunk i begins with.
+func ChunkOp(i int) int { return AnotherOp + 1 + ChunkOps*i }
+
+// ChunkSize is a chunk's length in bytes.
+const ChunkSize = ChunkOps * opSize
+
+// EncodeJump puts the jump to chunk i at AnotherOp.
+func EncodeJump(block []byte, i int) {
+	jump := int32(OpJump)
+	out := block[AnotherAt:]
+	binary.LittleEndian.PutUint32(out[opNr:], uint32(jump))
+	binary.LittleEndian.PutUint32(out[opFlags:], 0)
+	binary.LittleEndian.PutUint32(out[opJump:], uint32(headSize+opSize*ChunkOp(i)))
+}
+
 // OpIndex is the index of the operation at a block offset, as a failure
 // reports it.
 func OpIndex(offset uint32) int { return (int(offset) - headSize) / opSize }
+
+// ResultOffset is where in a block the result of an operation stands.
+func ResultOffset(op int) int { return headSize + opSize*op + opResult }
 
 // FirstOp is the offset of the first operation, OpSize an operation's length.
 const (

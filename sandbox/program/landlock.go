@@ -24,7 +24,7 @@ func (b *builder) ruleset(p *sandbox.Plan) int {
 		scoped = scopes
 	}
 	b.step("", "security.landlock", "prepare Landlock (ABI %d)", l.ABI)
-	attr := b.words(uint64(l.Handled), 0, scoped) // struct landlock_ruleset_attr
+	attr := b.words(uint64(l.Handled), uint64(l.Net), scoped) // struct landlock_ruleset_attr
 	rules := b.call(unix.SYS_LANDLOCK_CREATE_RULESET, addr(attr), c(24), c(0))
 	for _, r := range l.Rules {
 		b.rule(rules, r)
@@ -44,7 +44,15 @@ func (b *builder) rule(rules int, r sandbox.LandlockRule) {
 		o.Tolerate = uint8(unix.EBADFD)
 	} else {
 		b.step(r.Path, "security.landlock", "let Landlock allow, at %s: %s", r.Path, briefText(r.Allow))
-		b.op(Op{Nr: OpStore}, addr(attr+8), res(b.open(atCWD, r.Path)))
+		f := b.open(atCWD, r.Path)
+		if r.Optional {
+			b.p.Ops[f].Tolerate, b.p.Ops[f].Opt = uint8(unix.ENOENT), Skip
+			defer func() { // there may be many
+				b.call(unix.SYS_CLOSE, res(f))
+				b.land(f)
+			}()
+		}
+		b.op(Op{Nr: OpStore}, addr(attr+8), res(f))
 	}
 	b.op(o, res(rules), c(unix.LANDLOCK_RULE_PATH_BENEATH), addr(attr), c(0))
 }

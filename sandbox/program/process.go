@@ -20,6 +20,7 @@ func (b *builder) innerUserNS(p *sandbox.Plan) (mapper int) {
 		mapper = b.op(Op{Nr: unix.SYS_CLONE, Opt: Fork}, c(uint64(unix.SIGCHLD)))
 	}
 	b.step("", ids.From, "enter the inner user namespace: uid %s, gid %s", mapText(ids.InnerUIDs), mapText(ids.InnerGIDs))
+	b.refusable()
 	b.call(unix.SYS_UNSHARE, c(unix.CLONE_NEWUSER))
 	if mapper >= 0 {
 		b.call(unix.SYS_WRITE, slot(SlotMapWrite), b.str("\x01"), c(1))
@@ -31,6 +32,7 @@ func (b *builder) innerUserNS(p *sandbox.Plan) (mapper int) {
 		b.write(b.procSelf(), "uid_map", uids)
 		b.write(b.procSelf(), "gid_map", gids)
 	}
+	b.become(p)
 	// Changed credentials may clear it (PR_SET_PDEATHSIG(2const)).
 	b.step("", "", "die with the starter, still")
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_PDEATHSIG), c(uint64(unix.SIGKILL)))
@@ -71,10 +73,8 @@ const (
 // securebits need CAP_SETPCAP, which capset takes away.
 func (b *builder) dropPrivileges(p *sandbox.Plan) {
 	keep := map[sandbox.Capability]bool{}
-	var mask [2]uint32
 	for _, k := range p.Security.Keep {
 		keep[k] = true
-		mask[k/32] |= 1 << (k % 32)
 	}
 	b.step("", "", "empty the capability bounding set%s", keepText(p.Security.Keep))
 	drops := []int{}
@@ -97,7 +97,7 @@ func (b *builder) dropPrivileges(p *sandbox.Plan) {
 	b.step("", "", "lock the securebits")
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_SECUREBITS), ci(bits))
 	b.step("", "", "drop all capabilities%s", keepText(p.Security.Keep))
-	b.capset(mask)
+	b.capset(kept(p), kept(p))
 	b.step("", "", "set no_new_privs")
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_NO_NEW_PRIVS), c(1), c(0), c(0), c(0))
 	// Landlock comes next. The system call filter comes last, in fork, so that
@@ -118,41 +118,61 @@ func (keep keepText) String() string {
 	return " but " + strings.Join(names, ", ") + " in the inner user namespace"
 }
 
-// capset sets the permitted and effective sets to mask and empties the
-// inheritable one (capset(2), version 3).
-func (b *builder) capset(mask [2]uint32) {
+// kept is a mask of the capabilities that the command keeps.
+func kept(p *sandbox.Plan) (mask [2]uint32) {
+	for _, k := range p.Security.Keep {
+		mask[k/32] |= 1 << (k % 32)
+	}
+	return mask
+}
+
+// capset sets the permitted and effective sets and empties the inheritable one
+// (capset(2), version 3).
+func (b *builder) capset(permitted, effective [2]uint32) {
 	header := b.words(unix.LINUX_CAPABILITY_VERSION_3)
-	lo, hi := uint64(mask[0]), uint64(mask[1])
 	// struct __user_cap_data_struct[2]: effective, permitted, inheritable.
-	data := b.words(lo|lo<<32, hi<<32, hi)
+	data := b.words(uint64(effective[0])|uint64(permitted[0])<<32, uint64(effective[1])<<32, uint64(permitted[1]))
 	b.call(unix.SYS_CAPSET, addr(header), addr(data))
 }
 
-// terminal opens a terminal on the sandbox's own devpts and hands its
-// controlling side out to the starter.
-func (b *builder) terminal(p *sandbox.Plan) {
+// terminal opens a terminal by ptmx, that of the sandbox's own devpts or the
+// host's, and hands its controlling side out to the starter.
+func (b *builder) terminal(p *sandbox.Plan, ptmx string) {
 	if p.Process.Terminal == [3]bool{} {
 		return
 	}
-	b.step("/dev/pts/ptmx", "process.tty", "open an own terminal")
-	m := b.call(unix.SYS_OPENAT, atCWD, b.str("/dev/pts/ptmx"), c(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC), c(0))
+	b.step(ptmx, "process.tty", "open an own terminal")
+	m := b.call(unix.SYS_OPENAT, atCWD, b.str(ptmx), c(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC), c(0))
 	b.call(unix.SYS_IOCTL, res(m), c(unix.TIOCSPTLCK), addr(b.space(8)))
 	b.tty = b.call(unix.SYS_IOCTL, res(m), c(unix.TIOCGPTPEER), c(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC))
 
-	b.step("/dev/pts/ptmx", "process.tty", "hand its controlling side to the starter")
-	// cmsg(3): length, level and type, the descriptor.
-	cmsg := b.words(20, uint64(unix.SOL_SOCKET)|uint64(unix.SCM_RIGHTS)<<32, 0)
-	b.op(Op{Nr: OpStore}, addr(cmsg+16), res(m))
+	b.step(ptmx, "process.tty", "hand its controlling side to the starter")
+	b.handOut(SlotTerminal, res(m))
+	b.call(unix.SYS_CLOSE, res(m))
+	b.step(ptmx, "process.tty", "wait until the terminal has the caller's size and mode")
+	b.answered(SlotTerminal)
+}
+
+// handOut sends descriptors to the starter, with one byte.
+func (b *builder) handOut(socket int, fds ...Arg) {
+	// cmsg(3): length, level and type, the descriptors.
+	cmsg := b.words(uint64(16+4*len(fds)), uint64(unix.SOL_SOCKET)|uint64(unix.SCM_RIGHTS)<<32)
+	b.space(4*len(fds) + 4) // each is stored as a word, of which the next covers half
+	for i, fd := range fds {
+		b.op(Op{Nr: OpStore}, addr(cmsg+16+uint64(4*i)), fd)
+	}
 	iov := b.words(0, 1)
 	b.op(Op{Nr: OpStore}, addr(iov), b.str("t"))
-	msg := b.words(0, 0, 0, 1, 0, 24, 0) // struct msghdr
+	msg := b.words(0, 0, 0, 1, 0, uint64(16+4*len(fds)+7)&^7, 0) // struct msghdr
 	b.op(Op{Nr: OpStore}, addr(msg+16), addr(iov))
 	b.op(Op{Nr: OpStore}, addr(msg+32), addr(cmsg))
-	b.call(unix.SYS_SENDMSG, slot(SlotTerminal), addr(msg), c(0))
-	b.call(unix.SYS_CLOSE, res(m))
-	b.step("/dev/pts/ptmx", "process.tty", "wait until the terminal has the caller's size and mode")
+	b.call(unix.SYS_SENDMSG, slot(socket), addr(msg), c(0))
+}
+
+// answered waits for the starter's byte.
+func (b *builder) answered(socket int) {
 	one := b.space(8)
-	b.call(unix.SYS_READ, slot(SlotTerminal), addr(one), c(1))
+	b.call(unix.SYS_READ, slot(socket), addr(one), c(1))
 	b.op(Op{Nr: OpExpect}, addr(one), c(0xff), c(1), c(uint64(unix.ECANCELED)))
 }
 
@@ -165,6 +185,7 @@ const groupSignals = 1<<unix.SIGHUP | 1<<unix.SIGINT | 1<<unix.SIGQUIT | 1<<unix
 func (b *builder) fork(p *sandbox.Plan) {
 	b.step("", "", "make PID 1 unreadable for the command")
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_DUMPABLE), c(0), c(0), c(0), c(0))
+	b.passOn(p)
 	// Before the fork, since PID 1 goes on only when the command runs already.
 	b.filter(p)
 	flags := uint64(unix.CLONE_VM | unix.CLONE_VFORK)
@@ -174,23 +195,52 @@ func (b *builder) fork(p *sandbox.Plan) {
 	b.step("", "", "start the command's process")
 	child := b.op(Op{Nr: unix.SYS_CLONE, Opt: Fork}, c(flags|uint64(unix.SIGCHLD)))
 
-	b.step("", "", "let go of every descriptor but the status pipe")
-	b.capset([2]uint32{})
+	b.step("", "", "let go of every descriptor but the status pipe and the starter's socket")
+	b.capset(kept(p), [2]uint32{}) // further commands get what the first has
 	for fd := range uint64(3) {
 		b.call(unix.SYS_DUP3, res(b.null), c(fd), c(0))
 	}
-	// Descriptor 3 may be the status pipe itself, which dup3(2) would refuse.
-	b.op(Op{Nr: unix.SYS_DUP3, Tolerate: uint8(unix.EINVAL)}, slot(SlotStatus), c(3), c(unix.O_CLOEXEC))
-	b.call(unix.SYS_CLOSE_RANGE, c(4), c(^uint64(0)>>32), c(0))
+	// dup(2) takes the lowest number that is free: neither copy can be in the
+	// other's way, unless it is in its place, which dup3(2) refuses.
+	status, starter := b.call(unix.SYS_DUP, slot(SlotStatus)), b.call(unix.SYS_DUP, slot(SlotGo))
+	b.op(Op{Nr: unix.SYS_DUP3, Tolerate: uint8(unix.EINVAL)}, res(status), c(fdStatus), c(unix.O_CLOEXEC))
+	b.op(Op{Nr: unix.SYS_DUP3, Tolerate: uint8(unix.EINVAL)}, res(starter), c(fdStarter), c(unix.O_CLOEXEC))
+	b.call(unix.SYS_CLOSE_RANGE, c(fdStarter+1), c(^uint64(0)>>32), c(0))
 	b.step("", "", "reap, and pass signals on, until the command is done")
-	b.op(Op{Nr: OpInit}, res(child), c(3), c(groupSignals))
+	init := b.op(Op{Nr: OpInit}, res(child), c(fdStatus), c(groupSignals), c(SignalAnother))
+	b.another(init)
 
 	b.who = Payload
 	b.land(child)
 	b.payload(p)
 }
 
+// release closes all but the status pipe, which it puts at descriptor 3.
+func (b *builder) release() {
+	for fd := range uint64(3) {
+		b.call(unix.SYS_DUP3, res(b.null), c(fd), c(0))
+	}
+	// Descriptor 3 may be the status pipe itself, which dup3(2) would refuse.
+	b.op(Op{Nr: unix.SYS_DUP3, Tolerate: uint8(unix.EINVAL)}, slot(SlotStatus), c(3), c(unix.O_CLOEXEC))
+	b.call(unix.SYS_CLOSE_RANGE, c(4), c(^uint64(0)>>32), c(0))
+}
+
 func (b *builder) payload(p *sandbox.Plan) {
+	b.streams(p)
+	for _, l := range p.Limits {
+		if !together(l) {
+			b.limit(l)
+		}
+	}
+	b.directory(p)
+	argv, envp := b.surroundings(p)
+	b.ownFilter(p)
+	b.execute(p, argv, envp)
+}
+
+// streams begins a session and puts the sandbox's own terminal, or pipes, in
+// place of the caller's terminal.
+func (b *builder) streams(p *sandbox.Plan) {
 	pr := &p.Process
 	b.step("", "", "begin a session")
 	b.call(unix.SYS_SETSID)
@@ -209,11 +259,11 @@ func (b *builder) payload(p *sandbox.Plan) {
 			b.call(unix.SYS_DUP3, slot(SlotStdin+fd), ci(fd), c(0))
 		}
 	}
-	for _, l := range p.Limits {
-		if !together(l) {
-			b.limit(l)
-		}
-	}
+}
+
+// directory changes to the command's.
+func (b *builder) directory(p *sandbox.Plan) {
+	pr := &p.Process
 	b.step(pr.Dir, "process.working_dir", "change to %s", pr.Dir)
 	b.call(unix.SYS_CHDIR, b.str(pr.Dir))
 	b.step(pr.Dir, "process.working_dir", "check that %s is inside", pr.Dir)
@@ -222,13 +272,21 @@ func (b *builder) payload(p *sandbox.Plan) {
 	// The kernel says "(unreachable)" of a directory outside (getcwd(3)).
 	b.op(Op{Nr: OpExpect}, addr(cwd), c(0xff), c('/'), c(uint64(unix.EXDEV)))
 	b.call(unix.SYS_UMASK, c(uint64(pr.Umask)))
+}
 
+// surroundings puts together what the command is executed with.
+func (b *builder) surroundings(p *sandbox.Plan) (argv, envp Arg) {
+	pr := &p.Process
 	b.step("", "", "close every other descriptor when the command starts")
-	b.call(unix.SYS_CLOSE_RANGE, c(3), c(^uint64(0)>>32), c(unix.CLOSE_RANGE_CLOEXEC))
-	argv, envp := b.vector(pr.Argv), b.vector(pr.Env)
+	b.call(unix.SYS_CLOSE_RANGE, ci(sandbox.FirstPassed+len(pr.Passed)), c(^uint64(0)>>32), c(unix.CLOSE_RANGE_CLOEXEC))
+	argv, envp = b.vector(pr.Argv), b.vector(pr.Env, b.activation(pr)...)
 	b.call(unix.SYS_RT_SIGPROCMASK, c(unix.SIG_SETMASK), head(HeadOldSignals), c(0), c(8))
-	b.ownFilter(p)
+	return argv, envp
+}
 
+// execute becomes the command.
+func (b *builder) execute(p *sandbox.Plan, argv, envp Arg) {
+	pr := &p.Process
 	name := pr.Argv[0]
 	b.step(name, "process.command", "execute %s", name)
 	b.p.Exec = len(b.p.Steps) - 1

@@ -26,6 +26,12 @@ type Program struct {
 	Data []byte
 	// Exec is the step that becomes the command: its failure is the command's.
 	Exec int
+	// Init is, of a bare sandbox, the operation whose result is the number of
+	// its init: the process that signals are for. 0 where that is the child itself.
+	Init int
+	// Stem is the operation whose result is the number of PID 1, where the child is
+	// not that itself but its sibling: see prelude. 0 elsewhere.
+	Stem int
 }
 
 // Step is a stretch of operations with one purpose. Its sentence is what
@@ -35,6 +41,9 @@ type Step struct {
 	Path string // the path a failure is about
 	Who  Who
 	Op   int // index of its first operation
+	// Refusable says that lacking rights here means that the host refuses user
+	// namespaces to its users.
+	Refusable bool
 
 	format string // the sentence, put together only when somebody reads it
 	args   []any
@@ -51,9 +60,10 @@ const (
 	Init    Who = iota // PID 1 of the sandbox
 	Mapper             // writes the inner id map, then is gone
 	Payload            // the command's process, until it executes the command
+	Ward               // of a sandbox without namespaces the first process, init's parent
 )
 
-func (w Who) String() string { return [...]string{"init", "mapper", "payload"}[w] }
+func (w Who) String() string { return [...]string{"init", "mapper", "payload", "ward"}[w] }
 
 // Op is one operation: a system call, or one of the interpreter's own below
 // zero.
@@ -82,12 +92,20 @@ const (
 	OpExpect
 	// OpInit is PID 1's life: reap, pass signals on to process Args[0], write
 	// its wait status to descriptor Args[1] and exit. Args[2] is a mask of the
-	// signals that go to the command's whole process group.
+	// signals that go to the command's whole process group. Signals are taken from
+	// process Args[4], 0 for one outside of the PID namespace. The signal Args[3]
+	// goes nowhere: PID 1 goes on with the next operation. If Args[5] is not 0, it
+	// goes on there as well in place of exiting, and at signal Args[5] from anybody.
 	OpInit
 	// OpFail ends with the errno kept by Search.
 	OpFail
 	// OpExit ends this process with status Args[0].
 	OpExit
+	// OpJump goes on at Jump.
+	OpJump
+	// OpDecimal writes the number Args[1], below 10^10, to Args[0] in decimal
+	// digits, without anything after them.
+	OpDecimal
 )
 
 // Opt is a set of options of an operation.
@@ -135,16 +153,20 @@ const (
 	SlotStatus     = iota // write end of the pipe for the command's wait status
 	SlotStatusRead        // its read end, the starter's
 	SlotReport            // write end of the pipe for failures
-	SlotGo                // read end of the pipe that says that the program is there
-	SlotGoWrite           // its write end, the starter's
+	SlotGo                // end of the socket that says that the program is there, and later brings descriptors
+	SlotGoWrite           // its other end, the starter's
 	SlotSync              // read end of the pipe that says that the id maps are written
 	SlotSyncWrite         // its write end, the starter's
 	SlotMapRead           // pipe by which init tells the mapper to go on
 	SlotMapWrite
 	SlotTerminal // socket on which the terminal's controlling side is handed out
+	SlotLayers   // socket on which what fuse-overlayfs serves is handed out
 	SlotStdin    // descriptors in place of the standard ones, where the Plan says so
 	SlotStdout   // (TTYNever: pipes)
 	SlotStderr
+	SlotStarter // the starter's process number
+	SlotUserNS  // user namespace that is entered first
+	SlotNetNS   // network namespace that belongs to it
 	NumSlots
 )
 
@@ -183,9 +205,13 @@ type builder struct {
 	null    int             // operation that opened the host's /dev/null
 	made    map[string]bool // directories and files made in the new root, relative to it
 	sources map[string]int  // operations that cloned binds in the host's own tree, by target
-	devs    []int           // operations that cloned the devices, in the Plan's order
-	tty     int             // operation that opened the command's side of the terminal
-	stash   string          // where files are made that only a mount can put in their place
+	// heldLayers are the layers of mounts in the host's own tree, by target.
+	heldLayers map[string]held
+	heldFuse   map[string]int // descriptors of /dev/fuse for them
+	fuses      int            // how many of those there are
+	devs       []int          // operations that cloned the devices, in the Plan's order
+	tty        int            // operation that opened the command's side of the terminal
+	stash      string         // where files are made that only a mount can put in their place
 }
 
 func c(v uint64) Arg       { return Arg{Const, v} }
@@ -260,13 +286,14 @@ func (b *builder) space(n int) uint64 {
 
 // vector is the address of a NULL-ended vector of strings, as execve(2) takes
 // it. It emits the operation that fills in the addresses.
-func (b *builder) vector(list []string) Arg {
-	table := make([]uint64, len(list)+1)
-	for i, s := range list {
-		table[i] = b.str(s).Value
+func (b *builder) vector(list []string, more ...uint64) Arg {
+	table := make([]uint64, 0, len(list)+len(more)+1)
+	for _, s := range list {
+		table = append(table, b.str(s).Value)
 	}
-	off := b.words(table...)
-	b.op(Op{Nr: OpRelocate}, addr(off), c(uint64(len(list))))
+	table = append(table, more...)
+	off := b.words(append(table, 0)...)
+	b.op(Op{Nr: OpRelocate}, addr(off), c(uint64(len(table))))
 	return addr(off)
 }
 

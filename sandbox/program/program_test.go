@@ -103,7 +103,9 @@ func TestSound(t *testing.T) {
 					t.Errorf("operation %d: argument %d: %s", i, a, p.dumpOp(&op))
 				}
 			}
-			if jumps := op.Opt&(Fork|Skip) != 0; jumps && (int(op.Jump) <= i || int(op.Jump) >= len(p.Ops)) || !jumps && op.Jump != 0 {
+			jumps := op.Opt&(Fork|Skip) != 0 || op.Nr == OpJump
+			back := op.Jump > 0 && p.Ops[min(int(op.Jump), len(p.Ops)-1)].Nr == OpInit || op.Nr == OpJump && p.Ops[max(int(op.Jump), 0)].Nr == unix.SYS_WAIT4 // PID 1's life goes on, or endAll
+			if jumps && !back && op.Jump != AnotherOp && (int(op.Jump) <= i || int(op.Jump) >= len(p.Ops)) || !jumps && op.Jump != 0 {
 				t.Errorf("operation %d jumps to %d of %d", i, op.Jump, len(p.Ops))
 			}
 		}
@@ -123,7 +125,7 @@ func TestPreludeIsPrefix(t *testing.T) {
 		slots[i] = uint64(100 + i)
 	}
 	each(t, func(t *testing.T, _ string, plan *sandbox.Plan, p *Program) {
-		pre := Prelude(plan.Namespaces)
+		pre := Prelude(plan.Shape())
 		if len(pre.Data) != 0 || pre.CloneFlags != p.CloneFlags {
 			t.Errorf("%d bytes of data, clone flags %#x and %#x", len(pre.Data), pre.CloneFlags, p.CloneFlags)
 		}
@@ -198,20 +200,19 @@ func all(p *Program, prefix string, and ...string) (list []int) {
 // TestOrder is the order that the sandbox's safety rests on.
 func TestOrder(t *testing.T) {
 	each(t, func(t *testing.T, _ string, plan *sandbox.Plan, p *Program) {
-		var fork int
-		for i, op := range p.Ops { // the mapper's comes before the command's
-			if op.Opt&Fork != 0 {
-				fork = i
-			}
+		if plan.Bare.On() {
+			bareOrder(t, plan, p)
+			return
 		}
+		fork := int(p.Ops[find(t, p, "init(")].Args[0])
 		capset, noNew := all(p, "capset(")[0], find(t, p, "prctl(0x26, 1")
-		ordered(t, "rights are dropped before no_new_privs", all(p, "prctl(0x18, ")[0], find(t, p, "prctl(0x1c, "), capset, noNew)
+		ordered(t, "rights are dropped before no_new_privs", all(p, "prctl(0x18, ")[0], last(all(p, "prctl(0x1c, ")), capset, noNew)
 		ordered(t, "no_new_privs before anything of the command", noNew, fork, all(p, "execve(")[0])
 		ordered(t, "PID 1 is out of reach before the command exists", find(t, p, "prctl(4"), fork)
 		ordered(t, "the inner user namespace after all mounts", last(all(p, "move_mount("), all(p, "mount("), all(p, "mount_setattr(")), find(t, p, "unshare(0x10000000)"), capset)
 		if !plan.Root.InPlace {
 			pivot := find(t, p, "pivot_root(")
-			ordered(t, "the root is left after all mounts", last(all(p, "move_mount("), all(p, "mount(")), pivot, find(t, p, "umount2("))
+			ordered(t, "the root is left after all mounts", last(all(p, "move_mount("), all(p, "mount(")), pivot, find(t, p, `umount2(".", `))
 			if plan.Root.ReadOnly {
 				ordered(t, "read-only at the end", pivot, last(all(p, "mount_setattr(")))
 			}
@@ -225,7 +226,15 @@ func TestOrder(t *testing.T) {
 			}
 			ordered(t, "setgroups is denied before gids are mapped", deny[0], gids[0], deny[1], gids[1])
 		}
-		closed := find(t, p, "close_range(4")
+		if plan.Cgroup.Delegate {
+			ns := find(t, p, "unshare(0x2000000)")
+			ordered(t, "control groups are shown from the namespace that hides those above, and PID 1 leaves the top before it gives controllers away",
+				ns, find(t, p, `fsopen("cgroup2"`), all(p, "openat(", "init.scope/cgroup.procs")[0], all(p, "openat(", "cgroup.subtree_control")[0], find(t, p, "unshare(0x10000000)"))
+		}
+		closed := all(p, "close_range(5, 0xffffffff)")[0]
+		if ids := all(p, "setresuid("); len(ids) > 0 {
+			ordered(t, "groups, gid, uid, and the death signal anew, while there are rights to", find(t, p, "unshare(0x10000000)"), last(all(p, "setgroups(")), find(t, p, "setresgid("), ids[0], last(all(p, "prctl(1, 9")), capset)
+		}
 		ordered(t, "the command's pid is known to init", fork, closed, find(t, p, "init("))
 	})
 }
@@ -250,16 +259,19 @@ func last(lists ...[]int) int {
 // TestDescriptors: init uses nothing but its pid and its status pipe once it
 // has closed the rest, and the command's process nothing that only init did.
 func TestDescriptors(t *testing.T) {
-	each(t, func(t *testing.T, _ string, _ *sandbox.Plan, p *Program) {
-		closed, init := find(t, p, "close_range(4"), find(t, p, "init(")
+	each(t, func(t *testing.T, _ string, plan *sandbox.Plan, p *Program) {
+		if plan.Bare.On() {
+			return // see bareOrder
+		}
+		closed, init := all(p, "close_range(5, 0xffffffff)")[0], find(t, p, "init(")
 		fork := int(p.Ops[init].Args[0])
 		payload := int(p.Ops[fork].Jump)
-		if p.Ops[fork].Opt&Fork == 0 || payload != init+1 || p.Ops[init].Args[1] != 3 || p.Ops[init].Kinds[1] != Const {
+		if p.Ops[fork].Opt&Fork == 0 || p.Ops[payload-1].Nr != OpJump || p.Ops[init].Args[1] != 3 || p.Ops[init].Kinds[1] != Const {
 			t.Fatalf("fork %d, init %d, payload %d", fork, init, payload)
 		}
 		for i := closed + 1; i < payload; i++ {
 			for a, k := range p.Ops[i].Kinds {
-				if k == Slot || k == Result && (i != init || a != 0) {
+				if v := int(p.Ops[i].Args[a]); k == Slot || k == Result && (i != init || a != 0) && v < init {
 					t.Errorf("operation %d uses what close_range closed: %s", i, p.dumpOp(&p.Ops[i]))
 				}
 			}
@@ -319,7 +331,7 @@ func TestCompileRefuses(t *testing.T) {
 }
 
 func TestStep(t *testing.T) {
-	p := Prelude(sandbox.Namespaces{})
+	p := Prelude(sandbox.Shape{})
 	for op, want := range []string{0: "make the mount namespace and the others", 2: "make the mount namespace and the others", 3: "wait for the program", 4: "wait for the program"} {
 		if want == "" {
 			continue

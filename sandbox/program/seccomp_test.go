@@ -35,6 +35,12 @@ func TestFilter(t *testing.T) {
 		s := &plan.Security
 		want, ok := seccomp.Builtin(s.Seccomp.Policy, seccomp.Variant{FakeRoot: len(s.Keep) > 0, NestedUserNS: s.NestedUserNS})
 		ops, filters := installs(p)
+		if plan.Bare.On() { // the one before it, and where both are, is bareOrder's
+			if !ok || len(filters) != 2 || !slices.Equal(filters[1], want) {
+				t.Fatalf("%d filters in operations %v, want that of %s last", len(filters), ops, s.Seccomp.Policy)
+			}
+			return
+		}
 		if !ok || len(filters) != 1 || !slices.Equal(filters[0], want) {
 			t.Fatalf("%d filters in operations %v, want that of %s", len(filters), ops, s.Seccomp.Policy)
 		}
@@ -158,5 +164,66 @@ func TestStarting(t *testing.T) {
 	}
 	if _, err := compile.Bytes(first); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestTraced: PID 1's filter asks where it would refuse, its listener goes to the
+// starter and is closed before the command's process is made, and the command's own
+// filter does not ask: a process has one listener.
+func TestTraced(t *testing.T) {
+	refuse := []byte{0x06, 0, 0, 0, 1, 0, 5, 0} // BPF_RET, SECCOMP_RET_ERRNO | EPERM
+	own := []byte("abcdefgh")
+	for _, s := range []sandbox.Seccomp{
+		{Policy: "build", SpecAllow: true, Trace: true},
+		{Policy: "/p.json", Code: refuse, Trace: true},
+		{Policy: "/p.json", Code: own, First: refuse, Trace: true},
+	} {
+		plan := *plans(t)["build"]
+		plan.Security.Seccomp = s
+		p, err := Compile(&plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		refuses, err := Filter(&plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ops := slices.Collect(func(yield func(int) bool) {
+			for i, op := range p.Ops {
+				if op.Nr == unix.SYS_SECCOMP && !yield(i) {
+					return
+				}
+			}
+		})
+		if want := 2 + min(len(s.First), 1); len(ops) != want {
+			t.Fatalf("%d times seccomp, want %d", len(ops), want)
+		}
+		patient, plain := p.Ops[ops[0]], p.Ops[ops[1]]
+		flags := uint64(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER)
+		if s.SpecAllow {
+			flags |= unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
+		}
+		if plain.Args[1] != flags || patient.Args[1] != flags|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV || patient.Tolerate != uint8(unix.EINVAL) || int(patient.Jump) != ops[1] {
+			t.Errorf("flags %#x, then %#x, tolerating %d, jump %d", patient.Args[1], plain.Args[1], patient.Tolerate, patient.Jump)
+		}
+		prog := patient.Args[2]
+		at := p.Ops[ops[0]-1] // the operation that stores the address
+		n := binary.LittleEndian.Uint64(p.Data[prog:])
+		if at.Args[0] != prog+8 || plain.Args[2] != prog || !slices.Equal(p.Data[at.Args[1]:at.Args[1]+8*n], seccomp.Notify(refuses)) {
+			t.Error("the filter is not the one that asks")
+		}
+		fork := slices.IndexFunc(p.Ops, func(op Op) bool { return op.Nr == unix.SYS_CLONE && op.Args[0]&unix.CLONE_VFORK != 0 })
+		closes := p.Ops[fork-1]
+		if closes.Nr != unix.SYS_CLOSE || closes.Kinds[0] != Word || p.Ops[fork-2].Nr != unix.SYS_SENDMSG || fork < ops[1] {
+			t.Error("the listener is not sent and closed right before the fork")
+		}
+		if len(s.First) > 0 && p.Ops[ops[2]].Args[1]&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER != 0 {
+			t.Error("the command's own filter has a listener")
+		}
+	}
+	plan := *plans(t)["build"]
+	plan.Security.Seccomp = sandbox.Seccomp{Policy: "unconfined", Trace: true}
+	if _, err := Compile(&plan); err == nil {
+		t.Error("what no filter refuses is traced")
 	}
 }

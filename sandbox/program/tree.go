@@ -23,12 +23,14 @@ func (b *builder) tree(p *sandbox.Plan) {
 	root := -1
 	if p.Root.InPlace {
 		b.hostRoot(p)
+	} else if p.Root.OnImage() {
+		root = b.imageRoot(p)
 	} else {
 		root = b.newRoot(p)
 	}
 	b.dev(p)
 	b.proc(p)
-	b.mounts(p.Mounts)
+	b.mounts(p)
 	if p.Root.InPlace {
 		return
 	}
@@ -44,14 +46,15 @@ func (b *builder) tree(p *sandbox.Plan) {
 
 // mounts makes them in their order. A read-only tmpfs becomes so when all that
 // lies below it is in place.
-func (b *builder) mounts(list []sandbox.Mount) {
+func (b *builder) mounts(p *sandbox.Plan) {
+	list := p.Mounts
 	var open []int // indexes of such tmpfses, each below the one before
 	for i, m := range list {
 		for n := len(open); n > 0 && !strings.HasPrefix(m.Target, list[open[n-1]].Target+"/"); n-- {
 			b.seal(list[open[n-1]:i])
 			open = open[:n-1]
 		}
-		b.mount(m)
+		b.mount(m, p)
 		if m.Kind == sandbox.Tmpfs && m.ReadOnly {
 			open = append(open, i)
 		}
@@ -78,11 +81,18 @@ func (b *builder) cloneDevices(p *sandbox.Plan) {
 // it: with the host's tree as the root, that is about to become read-only, and
 // the project may lie in the home or the /tmp that is replaced.
 func (b *builder) cloneSources(p *sandbox.Plan) {
-	b.sources = map[string]int{}
+	b.sources, b.heldLayers, b.heldFuse = map[string]int{}, map[string]held{}, map[string]int{}
 	for _, m := range p.Mounts {
-		if m.Kind == sandbox.Bind {
+		switch m.Kind {
+		case sandbox.Bind:
 			b.step(m.Source, m.From, "take hold of %s", m.Source)
 			b.sources[m.Target] = b.clone(res(b.open(atCWD, m.Source)))
+		case sandbox.Layers:
+			if p.Overlay.Driver == "kernel" {
+				b.heldLayers[m.Target] = b.holdLayers(m, &p.Overlay)
+			} else {
+				b.heldFuse[m.Target], b.heldLayers[m.Target] = b.holdFuse(m), b.holdServed(m)
+			}
 		}
 	}
 }
@@ -257,8 +267,10 @@ func attributes(m sandbox.Mount) uint64 {
 	return attr
 }
 
-func (b *builder) mount(m sandbox.Mount) {
+func (b *builder) mount(m sandbox.Mount, p *sandbox.Plan) {
 	switch m.Kind {
+	case sandbox.Layers:
+		b.layers(m, p)
 	case sandbox.Bind:
 		b.bind(m)
 	case sandbox.Guard:
@@ -277,6 +289,14 @@ func (b *builder) mount(m sandbox.Mount) {
 		b.link(m)
 	case sandbox.File:
 		b.file(m)
+	case sandbox.Cgroups:
+		b.step(m.Target, m.From, "show the sandbox's control group on %s", m.Target)
+		fs := b.call(unix.SYS_FSOPEN, b.str("cgroup2"), c(unix.FSOPEN_CLOEXEC))
+		b.call(unix.SYS_FSCONFIG, res(fs), c(unix.FSCONFIG_SET_STRING), b.str("source"), b.str("cgroup2"), c(0)) // its name in /proc/mounts
+		b.call(unix.SYS_FSCONFIG, res(fs), c(unix.FSCONFIG_CMD_CREATE), c(0), c(0), c(0))
+		t := b.call(unix.SYS_FSMOUNT, res(fs), c(unix.FSMOUNT_CLOEXEC), c(attributes(m)))
+		b.call(unix.SYS_CLOSE, res(fs))
+		b.put(t, m)
 	default:
 		b.errs = append(b.errs, fmt.Errorf("BUG: mount %s of kind %q", m.Target, m.Kind))
 	}
@@ -307,7 +327,7 @@ func (b *builder) seal(m []sandbox.Mount) {
 		case !strings.HasPrefix(c.Target, m[0].Target+"/"):
 		case c.Sealed:
 			sealed = append(sealed, c.Target)
-		case (c.Kind == sandbox.Bind || c.Kind == sandbox.Tmpfs) && (!c.ReadOnly || c.Dev):
+		case (c.Kind == sandbox.Bind || c.Kind == sandbox.Tmpfs || c.Kind == sandbox.Layers || c.Kind == sandbox.Cgroups) && (!c.ReadOnly || c.Dev):
 			flags, doc = 0, "make %s read-only"
 		}
 	}
@@ -505,6 +525,9 @@ func (b *builder) dev(p *sandbox.Plan) {
 func (b *builder) mkdirAt(p *sandbox.Plan, rel string) {
 	if !p.Root.InPlace {
 		b.mkdir(rel, 0o755, true)
+	}
+	if p.Root.OnImage() { // which may have anything there
+		b.open(atCWD, rel)
 	}
 }
 

@@ -25,6 +25,9 @@ type fakeFiles struct {
 	links map[string]string
 	texts map[string]string
 	calls int
+
+	layering map[string]host.Layering
+	drivers  host.Drivers
 }
 
 // tree makes a fakeFiles from lines such as
@@ -178,6 +181,14 @@ func (f *fakeFiles) Text(p string, limit int) (string, error) {
 	return f.texts[p], nil
 }
 
+func (f *fakeFiles) Disk(p string) (string, error) {
+	f.use(p)
+	if _, err := f.walk(p, "", true); err != nil {
+		return "", err
+	}
+	return "8:0", nil
+}
+
 func (f *fakeFiles) Names(dir string) ([]string, error) {
 	f.use(dir)
 	var names []string
@@ -235,7 +246,12 @@ func facts(files *fakeFiles) host.Facts {
 		Environ: []string{"PATH=/usr/bin:/bin", "HOME=/home/dev", "TERM=xterm"},
 		SubUIDs: userns.Range{Start: 100000, Count: 65536}, SubGIDs: userns.Range{Start: 200000, Count: 65536},
 		NewUIDMap: "/usr/bin/newuidmap", NewGIDMap: "/usr/bin/newgidmap",
-		Landlock: 7,
+		Landlock: 7, LowPorts: 1024,
+		Net: host.Network{Engine: "/usr/libexec/sbx/sbx-net", Pasta: "/usr/bin/pasta", Slirp4netns: "/usr/bin/slirp4netns"},
+		Cgroup: host.Cgroup{
+			Systemd: host.Maker{Err: errors.New("there is no systemd of yours")},
+			Subtree: host.Maker{Err: errors.New("the group is not delegated")},
+		},
 	}
 	for i := range f.Hard {
 		f.Hard[i] = unix.RLIM_INFINITY
@@ -257,7 +273,7 @@ func input(t testing.TB, text string, files ...string) Input {
 		t.Fatal(err)
 	}
 	prof.Files = []string{"builtin:build"} // the project's own is a matter of guards
-	return Input{Profile: prof, Facts: facts(tree(append([]string{usual}, files...)...)), Argv: []string{"true"}, HomesDir: "/homes"}
+	return Input{Profile: prof, Facts: facts(tree(append([]string{usual}, files...)...)), Argv: []string{"true"}, HomesDir: "/homes", NetDir: "/state/net", VolumesDir: "/volumes", Overlays: "/overlays", OverlayName: "x-abcd"}
 }
 
 // planned is the plan of in, which must have one that is valid.
@@ -332,3 +348,16 @@ func notes(p *sandbox.Plan, level string) (list []string) {
 	}
 	return list
 }
+
+// Layering implements host.Files: all is one ext4 unless a test
+// says otherwise.
+func (f *fakeFiles) Layering(dir string) (host.Layering, error) {
+	f.use(dir)
+	if l, ok := f.layering[dir]; ok {
+		return l, nil
+	}
+	return host.Layering{Type: "ext4"}, nil
+}
+
+// Drivers implements host.Files.
+func (f *fakeFiles) Drivers() host.Drivers { return f.drivers }

@@ -24,11 +24,12 @@ func (r *resolver) features() {
 	}
 	add("user", "enforced", "two nested user namespaces", "", "user.map")
 	add("mounts", "enforced", "mount namespace, "+rootText(p), "", "root.source")
+	r.imageFeature(add)
 	add("pid", "enforced", "PID namespace with an own init", "", "")
 	on("ipc", p.Namespaces.IPC, "IPC namespace", "namespaces.ipc")
 	on("uts", p.Namespaces.UTS, "UTS namespace", "namespaces.uts")
 	on("cgroup_namespace", p.Namespaces.Cgroup, "cgroup namespace", "namespaces.cgroup")
-	on("network", p.Namespaces.Net, "network namespace with loopback only", "network.mode")
+	r.networkFeatures(add)
 	add("no_new_privs", "enforced", "PR_SET_NO_NEW_PRIVS", "", "")
 	if len(p.Security.Keep) == 0 {
 		add("capabilities", "enforced", "all sets empty, securebits locked", "", "user.as")
@@ -45,6 +46,7 @@ func (r *resolver) features() {
 	on("environment", true, fmt.Sprintf("allow-list, %d variables", len(p.Process.Env)), "environment.pass")
 	r.auditFeature(add)
 	add("terminal", "enforced", "the caller's terminal never gets in; "+terminalText(p), "", "process.tty")
+	r.overlayFeatures(add)
 	r.limitFeatures(add)
 	r.require(prof.Policy.Require)
 }
@@ -76,7 +78,11 @@ func (r *resolver) filterFeatures(add func(name, state, by, why, from string)) {
 		if len(s.Allow)+len(s.Deny) > 0 || s.Multiarch {
 			by += ", changed"
 		}
-		add("seccomp", "enforced", by+", on PID 1 and the command", "", s.From)
+		on := ", on PID 1 and the command"
+		if r.plan.Bare.On() {
+			on = ", on the command"
+		}
+		add("seccomp", "enforced", by+on, "", s.From)
 	case r.facts.NoFilters != nil && r.prof.Security.Seccomp != sandbox.Unconfined:
 		add("seccomp", "missing", "policy "+r.prof.Security.Seccomp, "this kernel has no system call filters", s.From)
 	default:
@@ -94,6 +100,9 @@ func rootText(p *sandbox.Plan) string {
 	if p.Root.InPlace {
 		return "the host's tree in place"
 	}
+	if p.Root.OnImage() {
+		return "an image as the root"
+	}
 	return "a root of its own"
 }
 
@@ -108,19 +117,9 @@ func terminalText(p *sandbox.Plan) string {
 }
 
 func (r *resolver) limitFeatures(add func(name, state, by, why, from string)) {
+	r.groupFeatures(add)
 	for _, l := range r.plan.Limits {
-		switch l.From {
-		case "limits.memory":
-			why := "holds for each process, not for all together; that takes cgroups"
-			add("memory", "degraded", "RLIMIT_DATA", why, l.From)
-			r.note("degraded", "memory", l.From, "limits.memory %s", why)
-		case "limits.processes":
-			if r.facts.UID == 0 {
-				add("processes", "degraded", "RLIMIT_NPROC", "the kernel does not apply it to the host's root", l.From)
-			} else {
-				add("processes", "enforced", "RLIMIT_NPROC in the sandbox's user namespace", "", l.From)
-			}
-		case "limits.core":
+		if l.From == "limits.core" {
 			add("core", "enforced", "RLIMIT_CORE", "", l.From)
 		}
 	}

@@ -24,7 +24,7 @@ func (r *resolver) own() {
 			return false
 		}
 		cover := r.covering(path.Dir(m.Target), len(r.plan.Mounts))
-		return cover == nil && !r.plan.Root.InPlace || cover != nil && cover.Kind != sandbox.Bind && cover.Kind != sandbox.Guard
+		return cover == nil && !r.plan.Root.InPlace || cover != nil && !showsHost(cover)
 	})
 	ms := r.plan.Mounts
 	for i := range ms {
@@ -69,6 +69,9 @@ func (r *resolver) direct(m, cover *sandbox.Mount) bool {
 		return false // the kernel has links there, some out of the sandbox
 	}
 	if cover == nil {
+		if r.plan.Root.OnImage() { // of whose topmost names the links are known, unless an earlier run could change them
+			return r.plan.Root.Upper == "" && m.Kind == sandbox.Tmpfs && path.Dir(m.Target) == "/" && r.links[m.Target] == ""
+		}
 		return !r.plan.Root.InPlace || path.Dir(m.Target) == "/"
 	}
 	// A tmpfs is safe, but the way to it may lead through a tree of others.
@@ -99,14 +102,14 @@ func (r *resolver) hostTarget(m *sandbox.Mount, cover *sandbox.Mount) {
 	holder := "the host's root"
 	if cover != nil {
 		src, holder = hostPath(*cover, m.Target), cover.Target
-		if cover.Kind != sandbox.Bind && cover.Kind != sandbox.Guard {
+		if !showsHost(cover) {
 			r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s lies below %s, which is masked", m.Target, cover.Target)})
 			return
 		}
 	}
 	e, err := r.facts.Files.Lstat(src)
 	switch {
-	case err != nil && m.Kind == sandbox.Guard && r.creates(src):
+	case err != nil && (m.Kind == sandbox.Guard || m.Kind == sandbox.Mask) && r.creates(src):
 		m.IsDir = true // the run makes it before it starts
 	case m.Kind == sandbox.Symlink, m.Kind == sandbox.Dir:
 		r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s would have to be made in %s, which is the host's", m.Target, holder), Hint: "mount a tmpfs on its parent directory, or create it on the host"})
@@ -122,6 +125,11 @@ func (r *resolver) hostTarget(m *sandbox.Mount, cover *sandbox.Mount) {
 	case m.IsDir != e.IsDir:
 		r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s is %s, what goes there is %s", m.Target, kindOf(e.IsDir), kindOf(m.IsDir))})
 	}
+}
+
+// showsHost says that files of the host's are seen by m.
+func showsHost(m *sandbox.Mount) bool {
+	return m.Kind == sandbox.Bind || m.Kind == sandbox.Guard || m.Kind == sandbox.Layers
 }
 
 // creates reports whether the run makes the directory p, or one below it.

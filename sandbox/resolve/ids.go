@@ -15,9 +15,12 @@ func (r *resolver) ids() {
 	u, f := &r.prof.User, r.facts
 	ids := &r.plan.IDs
 	ids.From = "user.map"
-	asRoot := u.As == "root"
 	ids.UID, ids.GID = f.UID, f.GID
-	if asRoot {
+	r.asRoot = u.As == "root"
+	if uid, gid, ok := r.imageUser(); ok {
+		ids.UID, ids.GID = uid, gid
+		r.asImage, r.asRoot = true, uid == 0
+	} else if r.asRoot {
 		ids.UID, ids.GID = 0, 0
 	}
 	switch u.Map {
@@ -30,7 +33,11 @@ func (r *resolver) ids() {
 		r.ownInGrant("uid", f.UID, f.SubUIDs)
 		r.ownInGrant("gid", f.GID, f.SubGIDs)
 		ids.OuterUIDs, ids.OuterGIDs = userns.Keep(f.UID, f.SubUIDs), userns.Keep(f.GID, f.SubGIDs)
-		if asRoot {
+		if r.Image != nil {
+			r.imageIDs()
+			break
+		}
+		if r.asRoot {
 			ids.OuterUIDs, ids.OuterGIDs = userns.Root(f.UID, f.SubUIDs), userns.Root(f.GID, f.SubGIDs)
 		}
 		ids.InnerUIDs, ids.InnerGIDs = ids.OuterUIDs.Identity(), ids.OuterGIDs.Identity()
@@ -86,7 +93,7 @@ func (r *resolver) explicitIDs() {
 			r.fail(&Error{Key: m.key, Msg: fmt.Sprintf("the map leaves out your own id %d", m.own), Hint: fmt.Sprintf(`add a line such as "%d:%d:1"`, m.own, m.own)})
 			continue
 		}
-		if r.prof.User.As == "root" && in != 0 {
+		if r.asRoot && in != 0 {
 			r.fail(&Error{Key: m.key, Msg: fmt.Sprintf(`user.as = "root", yet the map makes your id %d inside`, in), Hint: fmt.Sprintf(`map it as "0:%d:1"`, m.own)})
 			continue
 		}
@@ -111,13 +118,19 @@ func namespaces(p *profiles.Profile) sandbox.Namespaces {
 	return sandbox.Namespaces{
 		IPC: n.IPC == "private", UTS: n.UTS == "private", Cgroup: n.Cgroup == "private",
 		Time: n.Time == "private", Monotonic: n.TimeMonotonic, Boottime: n.TimeBoottime,
-		Net: p.Network.Mode == "none",
+		Net: p.Network.Mode != "host" && !joins(p),
 	}
 }
 
 func (r *resolver) namespaces() {
 	r.plan.Namespaces = namespaces(r.prof)
+	r.plan.Namespaces.Net = r.plan.Namespaces.Net && !r.plan.Bare.On()
 	r.plan.Network = sandbox.NetMode(r.prof.Network.Mode)
+	if joins(r.prof) {
+		r.plan.Network = sandbox.NetSandbox
+	} else if r.prof.Network.Own() {
+		r.plan.Network = sandbox.NetUser
+	}
 	r.plan.Hostname = r.prof.Process.Hostname
 	if r.plan.Hostname == "" {
 		r.plan.Hostname = r.prof.Name

@@ -40,8 +40,13 @@ func (r *resolver) landlock() {
 		}
 	}
 	r.allowPseudo()
-	// The command may open its standard streams anew (/dev/stdin), for what they
-	// were opened for and no more.
+	r.streamRules()
+}
+
+// streamRules let the command open its standard streams anew (/dev/stdin), for
+// what they were opened for and no more.
+func (r *resolver) streamRules() {
+	l := &r.plan.Security.Landlock
 	for fd, s := range r.facts.Stdio {
 		if !s.File && !s.Device {
 			continue
@@ -83,7 +88,7 @@ func (r *resolver) allow(p string, access landlock.Access) {
 // it is read, else it only holds what is mounted in it.
 func (r *resolver) rootAccess() landlock.Access {
 	access := landlock.ReadDir
-	if r.plan.Root.InPlace {
+	if r.plan.Root.InPlace || r.plan.Root.OnImage() {
 		access = landlock.Read | landlock.Execute
 	}
 	if !r.plan.Root.ReadOnly {
@@ -172,6 +177,9 @@ func (r *resolver) landlockFeature(add func(name, state, by, why, from string)) 
 		r.note("degraded", "landlock", key, "Landlock is %s: %s", state, why)
 	}
 	switch {
+	case r.plan.Network == sandbox.NetSandbox:
+		f := r.joinFeature()
+		add(f.Name, f.State, f.By, f.Why, f.From)
 	case r.plan.Namespaces.Net:
 		add("abstract_sockets", "enforced", "network namespace", "", "network.mode")
 	case l.Scoped:

@@ -19,13 +19,14 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 func (r *resolver) environment() {
 	env := map[string]string{}
 	e := &r.prof.Environment
+	withheld := r.prof.SecretVariables()
 	for _, kv := range r.facts.Environ {
 		name, value, ok := strings.Cut(kv, "=")
-		if ok && name != "" && r.passes(name) {
+		if ok && name != "" && e.Passes(name) && !slices.Contains(withheld, name) {
 			env[name] = value
 		}
 	}
-	env["PATH"] = insidePath(env["PATH"])
+	env["PATH"] = insidePath(r.withoutOwn(env["PATH"]))
 	env["HOME"] = r.facts.Home
 	env["USER"], env["LOGNAME"] = r.facts.User, r.facts.User
 	if r.plan.IDs.UID == 0 {
@@ -34,8 +35,14 @@ func (r *resolver) environment() {
 	if !r.plan.Root.InPlace {
 		env["XDG_RUNTIME_DIR"] = r.runtimeDir()
 	}
+	r.imageEnvironment(env)
 	for k, v := range e.Set {
 		env[k] = v
+	}
+	for i, entry := range r.prof.Process.Secrets {
+		if s := r.prof.Secret(entry); s.Variable != "" {
+			env[s.Variable] = r.secret(i)
+		}
 	}
 	for i, kv := range r.Env {
 		name, value, ok := strings.Cut(kv, "=")
@@ -54,6 +61,11 @@ func (r *resolver) environment() {
 	}
 	env["container"], env["SBX"], env["SBX_NAME"] = "sbx", "1", r.prof.Name
 	p := &r.plan.Process
+	if len(p.Passed) > 0 { // the command's own take their place
+		for _, name := range []string{"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"} {
+			delete(env, name)
+		}
+	}
 	for k, v := range env {
 		p.Env = append(p.Env, k+"="+v)
 	}
@@ -61,15 +73,16 @@ func (r *resolver) environment() {
 	p.Lookup = strings.Split(insidePath(env["PATH"]), ":") // set by the profile or -e, it may be anything
 }
 
-// passes says whether the caller's variable is taken over. Unset is stronger
-// than pass, but a name written out in pass is stronger than a pattern in
-// unset: whoever writes OPENAI_API_KEY means it, whatever *_KEY says.
-func (r *resolver) passes(name string) bool {
-	e := &r.prof.Environment
-	if slices.Contains(e.Unset, name) {
-		return false
+// withoutOwn leaves directories of sbx's own out of a PATH: what a shim of sbx
+// wrap stands for must not be found to be that shim again.
+func (r *resolver) withoutOwn(v string) string {
+	if !slices.ContainsFunc(r.StateDirs, func(own string) bool { return strings.Contains(v, own) }) {
+		return v
 	}
-	return slices.Contains(e.Pass, name) || matches(e.Pass, name) && !matches(e.Unset, name)
+	dirs := strings.Split(v, ":")
+	return strings.Join(slices.DeleteFunc(dirs, func(d string) bool {
+		return slices.ContainsFunc(r.StateDirs, func(own string) bool { return within(path.Clean(d), own) })
+	}), ":")
 }
 
 // insidePath keeps the absolute entries: a relative one would be looked up in
@@ -96,20 +109,14 @@ func lookup(env []string, name string) (string, bool) {
 	return "", false
 }
 
-func matches(globs []string, name string) bool {
-	for _, g := range globs {
-		if ok, err := path.Match(g, name); ok && err == nil {
-			return true
-		}
-	}
-	return false
-}
-
 func (r *resolver) command() {
 	p, in := &r.plan.Process, &r.prof.Process
 	p.Argv = r.Argv
 	if len(p.Argv) == 0 {
 		p.Argv = in.Command
+	}
+	if len(p.Argv) == 0 {
+		p.Argv = r.imageCommand()
 	}
 	switch {
 	case len(p.Argv) == 0:
@@ -125,6 +132,41 @@ func (r *resolver) command() {
 	}
 }
 
+// passed decides which descriptors that sbx was given go on to the command.
+func (r *resolver) passed() {
+	const key = "process.listen_fds"
+	given := &r.facts.Passed
+	switch {
+	case !r.prof.Process.ListenFDs:
+	case given.Err != nil:
+		r.fail(&Error{Key: key, Msg: given.Err.Error(), Hint: "it is for what systemd's sockets, or systemd-socket-activate, pass"})
+	case given.Others:
+		r.note("info", "", key, "LISTEN_PID means another process, and not sbx; no descriptors are passed on")
+	default:
+		r.plan.Process.Passed = given.Names
+	}
+}
+
+// leastInterval, 100 ms in nanoseconds, keeps checks from being all that a sandbox
+// does.
+const leastInterval = 100_000_000
+
+// health takes the checks over.
+func (r *resolver) health() {
+	in := &r.prof.Health
+	if len(in.Command) == 0 {
+		return
+	}
+	if in.Command[0] == "" {
+		r.fail(&Error{Key: "health.command", Msg: "the command is an empty string"})
+	}
+	if r.facts.Refused.Why != "" {
+		r.note("degraded", "health", "health.command", "health is not checked: a sandbox without namespaces takes no further command")
+		return
+	}
+	r.plan.Health = sandbox.Health{Argv: in.Command, Interval: max(in.Interval, leastInterval), Timeout: max(in.Timeout, leastInterval), StartPeriod: in.StartPeriod, Retries: in.Retries}
+}
+
 // workingDir is the profile's, else the current directory where it can be
 // seen inside, else the workspace, else home, else /.
 func (r *resolver) workingDir() {
@@ -133,11 +175,20 @@ func (r *resolver) workingDir() {
 		p.Dir = d
 		return
 	}
+	if r.ownCommand && r.imageDir() != "" {
+		p.Dir = r.imageDir()
+		r.note("info", "image", "process.working_dir", "the command starts in the image's directory %s", p.Dir)
+		return
+	}
 	home := ""
 	if r.prof.Home.Mode != "none" || r.plan.Root.InPlace {
 		home = r.facts.Home
 	}
-	for _, d := range []string{r.visible(r.facts.Cwd), r.space, home} {
+	places := []string{r.visible(r.facts.Cwd), r.space, r.imageDir(), home}
+	if r.foreign() { // who need not be let into what is the caller's
+		places = []string{r.imageDir(), r.Image.Record.Account.Home}
+	}
+	for _, d := range places {
 		if d != "" {
 			p.Dir = d
 			break
@@ -157,7 +208,7 @@ func (r *resolver) visible(p string) string {
 		return ""
 	}
 	m := r.covering(p, len(r.plan.Mounts))
-	if m == nil && r.plan.Root.InPlace || m != nil && (m.Kind == sandbox.Bind && m.Source == m.Target || m.Kind == sandbox.Guard) {
+	if m == nil && r.plan.Root.InPlace || m != nil && (m.Kind == sandbox.Guard || showsHost(m) && m.Source == m.Target) {
 		return p
 	}
 	return ""
@@ -167,13 +218,17 @@ func (r *resolver) visible(p string) string {
 // the number of processes and the counts of /proc/sys/user for all together.
 func (r *resolver) limits() {
 	l := &r.prof.Limits
+	memory := l.Memory
+	if r.plan.Cgroup.Limits.MemoryMax != 0 {
+		memory = 0 // it holds for all together, and lets one process reserve what it does not use
+	}
 	for _, x := range []struct {
 		key, name string
 		resource  int
 		value     int64
 		zero      bool // 0 is a limit, not "not set"
 	}{
-		{"limits.memory", "data", unix.RLIMIT_DATA, l.Memory, false},
+		{"limits.memory", "data", unix.RLIMIT_DATA, memory, false},
 		{"limits.processes", "nproc", unix.RLIMIT_NPROC, l.Processes, false},
 		{"limits.open_files", "nofile", unix.RLIMIT_NOFILE, l.OpenFiles, false},
 		{"limits.file_size", "fsize", unix.RLIMIT_FSIZE, l.FileSize, false},
@@ -205,10 +260,16 @@ func (r *resolver) limits() {
 			r.plan.Limits = append(r.plan.Limits, sandbox.Limit{Name: x.name, Resource: x.resource, Soft: hard / 2, Hard: hard / 2})
 		}
 	}
-	if r.prof.Limits.OpenFiles == 0 && r.facts.Nofile != [2]uint64{} {
+	if l.OpenFiles == 0 && r.facts.Nofile != [2]uint64{} {
 		// Go raised sbx's own; the command is to have what the caller had.
 		r.plan.Limits = append(r.plan.Limits, sandbox.Limit{Name: "nofile", Resource: unix.RLIMIT_NOFILE, Soft: r.facts.Nofile[0], Hard: r.facts.Nofile[1]})
 	}
+	r.counts()
+}
+
+// counts decides the counts of /proc/sys/user.
+func (r *resolver) counts() {
+	l := &r.prof.Limits
 	if !r.prof.Security.NestedUserNS {
 		// The one user namespace is the inner one, made after this is set. Any
 		// other kind takes a capability over a user namespace of the command's
@@ -230,7 +291,7 @@ func (r *resolver) security() {
 	s.NoNewPrivs, s.Keyring = true, true
 	s.NestedUserNS = r.prof.Security.NestedUserNS
 	s.Keep = []sandbox.Capability{}
-	if r.prof.User.As == "root" {
+	if r.asRoot {
 		s.Keep = sandbox.FakeRoot()
 	}
 }

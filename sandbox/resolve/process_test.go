@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -15,6 +16,40 @@ import (
 	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/host"
 )
+
+func TestPassed(t *testing.T) {
+	given := host.Passed{Names: []string{"web", "unknown"}}
+	vars := []string{"LISTEN_FDS=2", "LISTEN_PID=7", "LISTEN_FDNAMES=web:"}
+	for _, tt := range []struct {
+		name, text string
+		passed     host.Passed
+		want, env  []string
+	}{
+		{"asked for", "process.listen_fds = true", given, given.Names, nil},
+		{"not asked for", "", given, nil, vars},
+		{"there are none", "process.listen_fds = true", host.Passed{}, nil, vars},
+		{"another's", "process.listen_fds = true", host.Passed{Others: true}, nil, vars},
+		{"not asked for, and broken", "", host.Passed{Err: errors.New("broken")}, nil, vars},
+	} {
+		in := input(t, "environment.pass = [\"LISTEN_*\"]\n"+tt.text)
+		in.Facts.Environ, in.Facts.Passed = vars, tt.passed
+		plan := planned(t, in)
+		same(t, tt.name, plan.Process.Passed, tt.want)
+		var env []string
+		for _, kv := range plan.Process.Env {
+			if strings.HasPrefix(kv, "LISTEN_") {
+				env = append(env, kv)
+			}
+		}
+		slices.Sort(tt.env)
+		same(t, tt.name+": variables", env, tt.env)
+	}
+	in := input(t, "process.listen_fds = true")
+	in.Facts.Passed.Err = errors.New("descriptor 3 was not passed")
+	if _, err := Plan(in); err == nil || !strings.Contains(err.Error(), "descriptor 3 was not passed") {
+		t.Errorf("broken: %v", err)
+	}
+}
 
 func TestEnvironment(t *testing.T) {
 	caller := []string{"PATH=/usr/bin:bin::/usr/bin:./x:/opt/bin", "HOME=/elsewhere", "USER=other", "LC_ALL=C", "LC_TIME=", "API_KEY=k", "OTHER_KEY=o", "SHELL=/bin/sh", "broken"}
@@ -197,18 +232,18 @@ func TestNamespaceFeatures(t *testing.T) {
 	}
 	all := map[string]string{
 		"user": "enforced", "mounts": "enforced", "pid": "enforced", "ipc": "enforced", "uts": "enforced", "cgroup_namespace": "enforced",
-		"network": "enforced", "no_new_privs": "enforced", "capabilities": "enforced", "keyring": "enforced", "seccomp": "enforced", "no_nested_namespaces": "enforced",
+		"network": "enforced", "egress_policy": "enforced", "no_new_privs": "enforced", "capabilities": "enforced", "keyring": "enforced", "seccomp": "enforced", "no_nested_namespaces": "enforced",
 		"environment": "enforced", "terminal": "enforced", "core": "enforced", "audit": "enforced", "landlock": "enforced", "abstract_sockets": "enforced",
 	}
 	same(t, "features", state(planned(t, input(t, "security.nested_userns = false"))), all)
 	shared := planned(t, input(t, "security.nested_userns = true\n[network]\nmode = \"host\"\n[namespaces]\nipc = \"host\"\nuts = \"host\"\ncgroup = \"host\"\n[limits]\nmemory = \"1G\"\nprocesses = 3"))
-	for _, name := range []string{"ipc", "uts", "cgroup_namespace", "network", "no_nested_namespaces"} {
+	for _, name := range []string{"ipc", "uts", "cgroup_namespace", "network", "egress_policy", "no_nested_namespaces"} {
 		all[name] = "off"
 	}
-	all["memory"], all["processes"], all["landlock"] = "degraded", "enforced", "degraded"
+	all["memory-limit"], all["pids-limit"], all["landlock"] = "degraded", "enforced", "degraded"
 	same(t, "shared with the host", state(shared), all)
 	same(t, "host name", shared.Hostname, "desk")
-	same(t, "degraded", notes(shared, "degraded"), []string{"limits.memory: limits.memory holds for each process, not for all together; that takes cgroups"})
+	same(t, "degraded", notes(shared, "degraded"), []string{"limits.memory: limits.memory: it holds for each process, not for all together, since there is no systemd of yours; the group is not delegated"})
 }
 
 func TestRequire(t *testing.T) {
@@ -218,9 +253,9 @@ func TestRequire(t *testing.T) {
 	}{
 		{"enforced", "require = [\"network\", \"user\"]", nil},
 		{"all", "require = [\"all\"]", nil},
-		{"degraded", "require = [\"user\", \"memory\"]\n[limits]\nmemory = \"1G\"", []string{"policy.require[1]: memory is required and is degraded here: holds for each process, not for all together; that takes cgroups; see sbx doctor"}},
+		{"degraded", "require = [\"user\", \"memory-limit\"]\n[limits]\nmemory = \"1G\"", []string{"policy.require[1]: memory-limit is required and is degraded here: it holds for each process, not for all together, since there is no systemd of yours; the group is not delegated; see sbx doctor"}},
 		{"off", "require = [\"network\"]\n[network]\nmode = \"host\"", []string{"policy.require[0]: network is required and is off here: shared with the host; see sbx doctor"}},
-		{"not set", "require = [\"memory\"]", []string{"policy.require[0]: memory is required, but the profile sets nothing of the kind; set it, or drop the requirement; sbx explain lists the features"}},
+		{"not set", "require = [\"memory-limit\"]", []string{"policy.require[0]: memory-limit is required, but the profile sets nothing of the kind; set it, or drop the requirement; sbx explain lists the features"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			same(t, "errors", faults(t, input(t, "[policy]\n"+tt.text)), tt.want)

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 
+	"github.com/sbx-sandbox/sbx/overlay/upper"
 	"github.com/sbx-sandbox/sbx/profiles"
 	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/host"
@@ -44,11 +45,41 @@ type Input struct {
 	Argv []string
 	// Env is added to the environment, NAME=value; from the command line.
 	Env []string
+	// Phase is the phase of the profile that Profile is.
+	Phase string
+	// Secrets are what the entries of Profile.Process.Secrets hold, in their order;
+	// nil where they are not to be read, as for sbx explain.
+	Secrets []string
 	// StateDirs are sbx's own directories (configuration, trust, homes): never
 	// writable inside.
 	StateDirs []string
+	// Image is what Profile.Root.Source names, nil if that is no image.
+	Image *Image
 	// HomesDir is where persistent homes lie, one directory a sandbox name.
 	HomesDir string
+	// VolumesDir is where named volumes lie, Overlays where changes are kept.
+	VolumesDir, Overlays string
+	// OverlayName is the name under which this run's changes are kept. Overlay is
+	// what is kept under it already, nil for nothing.
+	OverlayName string
+	Overlay     *upper.Record
+	// OverlayAt is the directory of overlays that Overlay lies in.
+	OverlayAt string
+	// Joined is what the sandbox says whose network the profile names.
+	Joined *sandbox.Join
+	// Egress is how that network's rules are held: a state and a mechanism of a
+	// sandbox.Feature.
+	Egress, EgressBy string
+	// Networks are the named networks that the profile names.
+	Networks map[string]Named
+	// NetDir is where records of networks are kept.
+	NetDir string
+	// RuntimeDir is where the records and control sockets of sandboxes lie, which
+	// no sandbox sees. "" for none.
+	RuntimeDir string
+	// PrivateDir is the directory, not there yet, of a sandbox without
+	// namespaces: see sandbox.Bare.
+	PrivateDir string
 }
 
 // Plan resolves in. All problems are reported at once, each an *Error.
@@ -59,13 +90,18 @@ func Plan(in Input) (*sandbox.Plan, error) {
 		Version: sandbox.PlanVersion,
 		Name:    in.Profile.Name,
 		Files:   in.Profile.Files,
+		Phase:   in.Phase,
 		Caller:  sandbox.Caller{UID: in.Facts.UID, GID: in.Facts.GID, User: in.Facts.User, Home: in.Facts.Home},
 	}
-	for _, decide := range []func(){
-		r.caller, r.ids, r.namespaces, r.root, r.home, r.workspace, r.mounts,
-		r.order, r.guards, r.own, r.audit, r.stdio, r.environment, r.command, r.workingDir,
-		r.limits, r.security, r.landlock, r.seccomp, r.features,
-	} {
+	decisions := []func(){
+		r.caller, r.ids, r.namespaces, r.root, r.network, r.home, r.workspace, r.mounts, r.imageTargets, r.runtime,
+		r.cgroup, r.order, r.overlay, r.guards, r.grantable, r.guardCgroups, r.own, r.audit, r.stdio, r.passed, r.environment, r.command, r.health, r.workingDir,
+		r.limits, r.affinity, r.security, r.landlock, r.seccomp, r.features,
+	}
+	if in.Facts.Refused.Why != "" {
+		decisions = r.bare()
+	}
+	for _, decide := range decisions {
 		decide()
 	}
 	if len(r.errs) > 0 {
@@ -78,6 +114,8 @@ func Plan(in Input) (*sandbox.Plan, error) {
 // standard descriptors alone; Plan comes to the same.
 func Shape(p *profiles.Profile, stdio [3]host.Stdio) sandbox.Shape {
 	s := sandbox.Shape{Namespaces: namespaces(p), Range: p.User.Map == "range" || p.User.Map == "explicit"}
+	_, s.Joined = profiles.JoinedSandbox(p.Network.Mode)
+	s.Served = p.Overlay.Backend == "fuse-overlayfs" && layered(p)
 	for fd, d := range stdio {
 		s.Terminal[fd] = p.Process.TTY == "always" || p.Process.TTY == "auto" && d.Terminal
 		s.Pipe[fd] = !s.Terminal[fd] && d.Terminal
@@ -97,6 +135,9 @@ type resolver struct {
 	pin    map[string]bool   // what is hidden by the place it has, see keep
 	// keysRefused says that the system call filter refuses all that reaches keys.
 	keysRefused bool
+	asRoot      bool   // the command is root inside
+	asImage     bool   // it is the user that the image names
+	ownCommand  bool   // it is the image's own
 	kept        []kept // what of the workspace's repository stays as it is
 	// sockets are the targets of binds that are sockets.
 	sockets map[string]bool

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 
 	"github.com/sbx-sandbox/sbx/profiles"
 	"github.com/sbx-sandbox/sbx/sandbox"
@@ -18,6 +19,9 @@ func (r *resolver) seccomp() {
 	f := &r.plan.Security.Seccomp
 	*f = sandbox.Seccomp{Policy: s.Seccomp, From: "security.seccomp"}
 	if !changed(s) && s.Seccomp == sandbox.Unconfined {
+		if s.TraceDenied {
+			r.note("info", "", traceKey, "there is no filter of system calls, and so nothing to report")
+		}
 		return
 	}
 	if err := r.facts.NoFilters; err != nil {
@@ -29,6 +33,7 @@ func (r *resolver) seccomp() {
 	// Hostile code keeps what mitigations of speculation the kernel ties to a
 	// filter; for the rest they would be slow, and buy nothing that is promised.
 	f.SpecAllow = s.Seccomp != policy.Strict
+	f.Trace = s.TraceDenied && !r.plan.Bare.On()
 	if !changed(s) {
 		r.keysRefused = true // by all of them
 		return
@@ -44,7 +49,13 @@ func (r *resolver) seccomp() {
 	} else if err != nil {
 		r.errs = append(r.errs, err)
 	}
+	if len(f.Untraced) > 0 {
+		r.note("info", "", traceKey, "not told of, since starting the command takes them and the policy refuses some: %s", strings.Join(f.Untraced, ", "))
+	}
 }
+
+// traceKey has refused calls reported.
+const traceKey = "security.trace_denied"
 
 // changed reports whether a policy is other than one of the built-in filters.
 func changed(s *profiles.Security) bool {
@@ -117,6 +128,10 @@ func compiled(p policy.Policy, f *sandbox.Seccomp) error {
 	first, same, err := p.Start()
 	if err != nil {
 		return fail(err)
+	}
+	if f.Trace && !same {
+		// An errno of Code's would go before First's question.
+		p, f.Untraced = p.Remainder()
 	}
 	if f.Code, err = compile.Bytes(p); err != nil {
 		return fail(err)

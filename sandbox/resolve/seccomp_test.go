@@ -39,8 +39,8 @@ func allowOnly(names string) string {
 }
 
 func TestSeccomp(t *testing.T) {
-	const starts = "capset chdir close_range dup3 getcwd kill prlimit64 rt_sigprocmask rt_sigtimedwait seccomp setsid umask wait4 execve write exit_group clone ioctl"
-	full, bare := ociFile(t, allowOnly(starts+" read no_such_call")), ociFile(t, allowOnly("execve write exit_group"))
+	const starts = "capset chdir close close_range dup dup3 getcwd getpid getppid kill openat prctl prlimit64 read recvmsg sendmsg rt_sigprocmask rt_sigtimedwait seccomp setsid umask wait4 execve write exit_group clone ioctl"
+	full, bare := ociFile(t, allowOnly(starts+" no_such_call")), ociFile(t, allowOnly("execve write exit_group"))
 	const build, strict = "security.seccomp = \"build\"\n", "security.seccomp = \"strict\"\n"
 	for _, tt := range []struct {
 		name, text   string
@@ -56,6 +56,12 @@ func TestSeccomp(t *testing.T) {
 		{name: "strict keeps the mitigations", text: strict, want: sandbox.Seccomp{Policy: "strict"}, state: "enforced", keys: "enforced", by: "policy strict, on PID 1 and the command"},
 		{name: "unconfined", text: "security.seccomp = \"unconfined\"", want: sandbox.Seccomp{Policy: "unconfined"}, state: "off", keys: "degraded", by: "policy unconfined"},
 		{name: "unconfined for all", text: "security = { seccomp = \"unconfined\", multiarch = true }", want: sandbox.Seccomp{Policy: "unconfined"}, state: "off", keys: "degraded", by: "policy unconfined"},
+		{name: "traced", text: build + "security.trace_denied = true", want: sandbox.Seccomp{Policy: "build", SpecAllow: true, Trace: true}, state: "enforced", keys: "enforced", by: "policy build, on PID 1 and the command"},
+		{name: "nothing to trace", text: "security = { seccomp = \"unconfined\", trace_denied = true }", want: sandbox.Seccomp{Policy: "unconfined"}, state: "off", keys: "degraded", by: "policy unconfined"},
+		{
+			name: "traced with a filter of the command's own", text: "security = { seccomp = \"build\", trace_denied = true, seccomp_deny = [\"umask\", \"ptrace\", \"kill\"] }", code: true, first: true,
+			want: sandbox.Seccomp{Policy: "build", Deny: []string{"umask", "ptrace", "kill"}, SpecAllow: true, Trace: true, Untraced: []string{"kill", "umask"}}, state: "enforced", keys: "enforced", by: "policy build, changed, on PID 1 and the command",
+		},
 		{
 			name: "a block-list", text: "security = { seccomp = \"unconfined\", seccomp_deny = [\"@keyring\"] }", code: true,
 			want: sandbox.Seccomp{Policy: "unconfined", Deny: []string{"@keyring"}, SpecAllow: true}, state: "enforced", keys: "enforced", by: "policy unconfined, changed, on PID 1 and the command",

@@ -58,14 +58,18 @@ func (r *resolver) root() {
 		}
 		r.etc()
 		r.add(sandbox.Mount{Kind: sandbox.Symlink, Target: varTmp, Source: "/tmp", Why: "one place for temporary files"})
+	case r.imageNamed():
 	case rt.Source != "empty":
-		r.imageRoot(rt.Source)
+		r.directoryRoot(rt.Source)
 	}
 	if rt.Tmp > 0 {
 		r.add(sandbox.Mount{Kind: sandbox.Tmpfs, Target: "/tmp", IsDir: true, Size: rt.Tmp, Inodes: inodes(rt.Tmp), Mode: 0o1777, From: "root.tmp", Why: "own temporary files"})
 	}
 	if !r.plan.Root.InPlace {
 		r.add(sandbox.Mount{Kind: sandbox.Tmpfs, Target: "/run", IsDir: true, Size: 16 << 20, Inodes: 4096, Mode: 0o755, Why: "none of the host's sockets"})
+		if r.foreign() { // who could not enter it
+			return
+		}
 		r.add(sandbox.Mount{Kind: sandbox.Dir, Target: r.runtimeDir(), IsDir: true, Mode: 0o700, Why: "XDG_RUNTIME_DIR"})
 	}
 }
@@ -137,7 +141,17 @@ func rootsOwn(e host.Entry) bool {
 	return (e.UID == 0 || e.UID == overflow) && e.Mode&0o022 == 0
 }
 
-func (r *resolver) imageRoot(dir string) {
+// imageNamed makes an image the root, if the profile names one.
+func (r *resolver) imageNamed() bool {
+	name, ok := r.image()
+	if ok {
+		r.imageRoot(name)
+	}
+	return ok
+}
+
+// directoryRoot shows what is in a directory of the host's as the root.
+func (r *resolver) directoryRoot(dir string) {
 	e, err := r.facts.Files.Resolve(dir, "")
 	if err == nil && !e.IsDir {
 		err = unix.ENOTDIR
@@ -170,9 +184,12 @@ func (r *resolver) etc() {
 		for _, n := range minimalEtc {
 			r.etcEntry(n)
 		}
+		if r.plan.Network == sandbox.NetHost {
+			r.etcEntry("resolv.conf") // the host's name servers
+		}
 		r.accountFiles()
 		r.add(sandbox.Mount{Kind: sandbox.File, Target: "/etc/hosts", Mode: 0o444, From: "root.etc",
-			Content: "127.0.0.1 localhost " + r.plan.Hostname + "\n::1 localhost\n"})
+			Content: r.hostsFile()})
 	}
 }
 
@@ -239,6 +256,10 @@ func (r *resolver) accountFiles() {
 
 func (r *resolver) home() {
 	h, f := &r.prof.Home, r.facts
+	if r.foreign() {
+		r.note("info", "home", "home.mode", "the home is the image's, %s: the command is not you on the host", r.Image.Record.Account.Home)
+		return
+	}
 	if h.Mode == "none" {
 		if r.plan.Root.InPlace && f.Home != "/" { // which has it
 			r.add(sandbox.Mount{Kind: sandbox.Tmpfs, Target: f.Home, IsDir: true, Size: 64 << 10, Inodes: 64, Mode: 0o555, From: "home.mode", Why: "no home"})
@@ -259,25 +280,51 @@ func (r *resolver) home() {
 		}
 		dir := path.Join(r.HomesDir, r.prof.Name)
 		r.plan.Create = append(r.plan.Create, dir)
-		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: f.Home, Source: dir, IsDir: true, Private: true, From: "home.mode", Why: "this sandbox's own home, kept"})
+		if h.Access == "overlay" {
+			_, dir = r.walk(dir)
+			r.homeLayers(host.Entry{Path: dir, Mode: 0o700}, "this sandbox's own home, changes kept apart")
+			r.plan.Mounts[len(r.plan.Mounts)-1].Private = true
+			break
+		}
+		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: f.Home, Source: dir, IsDir: true, ReadOnly: h.Access == "ro", Private: true, From: "home.mode", Why: "this sandbox's own home, kept"})
 	case "host":
+		if h.Access == "overlay" {
+			e, err := f.Files.Resolve(f.Home, "")
+			if err != nil {
+				r.fail(&Error{Key: "home.access", Msg: "using " + f.Home + " as the home", Err: err})
+				return
+			}
+			r.homeLayers(e, "the host's home, changes kept apart")
+			break
+		}
 		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: f.Home, Source: f.Home, IsDir: true, ReadOnly: h.Access != "rw", From: "home.access", Why: "the host's home"})
 	}
 	for i, p := range h.Share {
 		r.share(p, fmt.Sprintf("home.share[%d]", i))
 	}
 	if h.Mode == "host" {
-		for i, p := range h.Hide {
-			root, pattern := "/", p
-			text, _ := lookup(f.Environ, "HOME") // which may lead to the home by a link
-			for _, home := range []string{f.Home, path.Clean(text)} {
-				if home != "." && within(p, home) {
-					root, pattern = f.Home, p[len(home):]
-				}
-			}
-			r.hide(root, pattern, fmt.Sprintf("home.hide[%d]", i))
-		}
+		r.hideInHome()
 	}
+}
+
+// hideInHome hides what home.hide names.
+func (r *resolver) hideInHome() {
+	text, _ := lookup(r.facts.Environ, "HOME") // which may lead to the home by a link
+	for i, p := range r.prof.Home.Hide {
+		root, pattern := "/", p
+		for _, home := range []string{r.facts.Home, path.Clean(text)} {
+			if home != "." && within(p, home) {
+				root, pattern = r.facts.Home, p[len(home):]
+			}
+		}
+		r.hide(root, pattern, fmt.Sprintf("home.hide[%d]", i))
+	}
+}
+
+// homeLayers puts a layer for changes over the home.
+func (r *resolver) homeLayers(e host.Entry, why string) {
+	o := &r.prof.Overlay
+	r.addLayers(r.facts.Home, e, o.Upper, o.Size, "home.access", why)
 }
 
 // share shows a file of the host's home read-only, if there is one.
@@ -301,6 +348,8 @@ func (r *resolver) share(p, key string) {
 // are too large to be looked through.
 func (r *resolver) talks(e host.Entry, target string, readOnly bool, key string) {
 	switch {
+	case e.Type() == unix.S_IFSOCK && r.plan.Bare.On() && !r.unixJudged():
+		r.sockets[target] = true // of which none can be used
 	case e.Type() == unix.S_IFSOCK:
 		r.sockets[target] = true
 		r.note("warning", "mounts", key, "%s is a socket: who listens on it can be talked to from inside, read-only or not", e.Path)
@@ -308,7 +357,7 @@ func (r *resolver) talks(e host.Entry, target string, readOnly bool, key string)
 		r.note("warning", "mounts", key, "%s is a FIFO: it can be written from inside", e.Path)
 	case e.Type() == unix.S_IFIFO && !r.wall():
 		r.note("warning", "mounts", key, "%s is a FIFO: it can be written from inside, read-only or not", e.Path)
-	case e.IsDir:
+	case e.IsDir && !(r.plan.Bare.On() && !r.unixJudged()):
 		places := []string{"/run", "/tmp", path.Join(r.facts.Home, ".gnupg"), path.Join(r.facts.Home, ".docker/run")}
 		if dir, ok := lookup(r.facts.Environ, "XDG_RUNTIME_DIR"); ok && path.IsAbs(dir) {
 			places = append(places, path.Clean(dir))
@@ -410,7 +459,15 @@ func (r *resolver) workspace() {
 		r.note("warning", "workspace", "workspace.path", "every user of this host can write in the workspace %s", e.Path)
 	}
 	r.space = e.Path
-	r.add(sandbox.Mount{Kind: sandbox.Bind, Target: e.Path, Source: e.Path, IsDir: true, ReadOnly: w.Access != "rw", From: "workspace.access", Why: "the workspace"})
+	if w.Access == "overlay" {
+		o := &r.prof.Overlay
+		r.addLayers(e.Path, e, o.Upper, o.Size, "workspace.access", "the workspace, changes kept apart")
+	} else {
+		r.add(sandbox.Mount{Kind: sandbox.Bind, Target: e.Path, Source: e.Path, IsDir: true, ReadOnly: w.Access != "rw", From: "workspace.access", Why: "the workspace"})
+	}
+	if w.Access == "rw" {
+		r.plan.Claim = sandbox.Claim{Dir: e.Path, Exclusive: w.Exclusive}
+	}
 	for i, g := range w.Hide {
 		r.hide(e.Path, g, fmt.Sprintf("workspace.hide[%d]", i))
 	}
@@ -426,6 +483,43 @@ func (r *resolver) mounts() {
 	for i := range r.prof.Mounts {
 		r.profileMount(&r.prof.Mounts[i])
 	}
+	r.secrets()
+}
+
+// secretsDir is where secrets are that the command gets as files, as with podman.
+const secretsDir = "/run/secrets"
+
+// secrets puts in place what the profile hands out.
+func (r *resolver) secrets() {
+	for i, entry := range r.prof.Process.Secrets {
+		key := fmt.Sprintf("process.secrets[%d]", i)
+		s := r.prof.Secret(entry)
+		out := sandbox.Secret{Name: s.Name, Variable: s.Variable, Source: "env:" + s.Env, From: key}
+		if s.File != "" {
+			out.Source = "file:" + s.File
+			if r.visible(s.File) != "" {
+				r.note("warning", "secrets", key, "%s, which the secret %s comes from, can be read inside anyway; hide it with workspace.hide or a mask", s.File, s.Name)
+			}
+		}
+		if s.Variable == "" {
+			out.Target = path.Join(r.follow(secretsDir), s.Name)
+			if r.plan.Root.InPlace || r.facts.Refused.Why != "" {
+				r.fail(&Error{Key: key, Msg: "there is no place for the file " + out.Target + " in the host's own tree", Hint: fmt.Sprintf("write %q for a variable", s.Name+":VARIABLE")})
+				continue
+			}
+			r.add(sandbox.Mount{Kind: sandbox.File, Target: out.Target, Content: r.secret(i), Mode: 0o400, ReadOnly: true, NoExec: true, From: key, Why: "the secret " + s.Name})
+		}
+		r.plan.Secrets = append(r.plan.Secrets, out)
+	}
+}
+
+// secret is what the i-th entry of process.secrets holds, "" where it is not to
+// be read.
+func (r *resolver) secret(i int) string {
+	if i >= len(r.Secrets) {
+		return ""
+	}
+	return r.Secrets[i]
 }
 
 func (r *resolver) profileMount(m *profiles.Mount) {
@@ -433,12 +527,32 @@ func (r *resolver) profileMount(m *profiles.Mount) {
 	out := sandbox.Mount{Target: r.follow(m.Target), NoExec: !m.Exec, Mode: m.Mode, From: key, ReadOnly: m.Access == "ro"}
 	switch m.Type {
 	case "bind":
+		if m.Grantable && r.facts.Refused.Why != "" {
+			r.note("degraded", "grants", key, "%s can't be granted later: there are no mounts in a sandbox without namespaces", m.Target)
+			return
+		}
 		e, ok := r.source(m, key)
 		if !ok {
 			return
 		}
-		out.Kind, out.Source, out.IsDir, out.Dev = sandbox.Bind, e.Path, e.IsDir, m.Dev
+		out.Kind, out.Source, out.IsDir, out.Dev, out.Grantable = sandbox.Bind, e.Path, e.IsDir, m.Dev, m.Grantable
 		r.judgeBind(m, e, key)
+	case "overlay":
+		e, ok := r.source(m, key)
+		if !ok {
+			return
+		}
+		if !e.IsDir {
+			r.fail(&Error{Key: key, Msg: e.Path + " is no directory, and layers are made of directories", Hint: "name the directory that holds it"})
+			return
+		}
+		r.talks(e, out.Target, false, key)
+		r.addLayers(out.Target, e, m.Upper, m.Size, key, "changes kept apart")
+		r.plan.Mounts[len(r.plan.Mounts)-1].NoExec = out.NoExec
+		return
+	case "volume":
+		r.volume(m, out, key)
+		return
 	case "tmpfs":
 		out.Kind, out.IsDir, out.Size, out.Inodes = sandbox.Tmpfs, true, m.Size, m.Inodes
 		if out.Inodes == 0 {
@@ -535,7 +649,7 @@ func (r *resolver) order() {
 		}
 		if last[m.Target] == i {
 			kept = append(kept, m)
-		} else if m.Kind == sandbox.Bind && m.From == "workspace.access" {
+		} else if m.From == "workspace.access" {
 			r.note("info", "workspace", ms[last[m.Target]].From, "the workspace %s is replaced by a mount of the same target", m.Target)
 		}
 	}

@@ -94,6 +94,10 @@ func TestEtc(t *testing.T) {
 		{"host", "root.etc = \"host\"", nil, []string{"bind /etc"}},
 		{"host, an account that it does not know", "root.etc = \"host\"", unknown, []string{"bind /etc", "file /etc/group", "file /etc/passwd"}},
 		{"host with its network", "root.etc = \"host\"\nnetwork.mode = \"host\"", nil, []string{"bind /etc", "bind /run/systemd/resolve/stub-resolv.conf"}},
+		{"minimal with the host's network", "root.etc = \"minimal\"\nnetwork.mode = \"host\"", nil, []string{
+			"tmpfs /etc", "file /etc/group", "file /etc/hosts", "symlink /etc/localtime", "bind /etc/nsswitch.conf",
+			"symlink /etc/os-release", "file /etc/passwd", "bind /etc/resolv.conf", "bind /etc/ssl",
+		}},
 		{"minimal", "root.etc = \"minimal\"", unknown, []string{
 			"tmpfs /etc", "file /etc/group", "file /etc/hosts", "symlink /etc/localtime", "bind /etc/nsswitch.conf",
 			"symlink /etc/os-release", "file /etc/passwd", "bind /etc/ssl",

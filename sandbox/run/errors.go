@@ -3,6 +3,7 @@ package run
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -50,6 +51,12 @@ func (e *StepError) Hint() string {
 	if e.Step.From == "security.seccomp" {
 		return `the kernel, or a container around sbx, does not take the filter; see sbx doctor, or set security.seccomp = "unconfined" to run without`
 	}
+	if e.Step.From == "security.trace_denied" {
+		return traceHint(e.Errno)
+	}
+	if e.Step.From == "network.allow" {
+		return `this kernel filters no packets in a user namespace (nf_tables); set network.backend = "engine", which needs no filter`
+	}
 	switch e.Errno {
 	case unix.ELOOP:
 		return "a symbolic link appeared on the path after it was checked; name the real place"
@@ -67,6 +74,13 @@ func (e *StepError) Hint() string {
 		return permissionHint(e.Step)
 	}
 	return ""
+}
+
+func traceHint(errno unix.Errno) string {
+	if errno == unix.EBUSY {
+		return "a process has one listener, and what is around sbx has taken it: a sandbox with security.trace_denied, or a container whose manager looks at system calls; run without"
+	}
+	return "the kernel, or a container around sbx, does not take a filter that asks; see sbx doctor, or run without security.trace_denied"
 }
 
 func permissionHint(s program.Step) string {
@@ -104,5 +118,38 @@ func cloneError(err error) error {
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL):
 		hint = "this kernel lacks clone3 or a kind of namespace; sbx needs Linux 5.12, see sbx doctor"
 	}
-	return fmt.Errorf("making the sandbox's namespaces: %w; %s", err, hint)
+	err = fmt.Errorf("making the sandbox's namespaces: %w; %s", err, hint)
+	var errno unix.Errno
+	if errors.As(err, &errno) && slices.Contains(append(refusals, unix.EINVAL), errno) { // EINVAL: a kernel without them
+		return &RefusedError{Err: err, Errno: errno}
+	}
+	return err
+}
+
+// RefusedError is a host that refuses user namespaces to its users, or what takes
+// rights in them. Nothing was changed, and a Plan without namespaces may do.
+type RefusedError struct {
+	Err   error
+	Errno unix.Errno
+	// Step is what could not be done in the user namespace, "" where there was none.
+	Step string
+}
+
+func (e *RefusedError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the failure itself.
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// refusals are the errnos of a refusal: of a sysctl or a container, a security
+// module, a limit.
+var refusals = []unix.Errno{unix.EPERM, unix.EACCES, unix.ENOSPC, unix.EUSERS}
+
+// refusedStep makes a *RefusedError of the failure of a step by which a host
+// refuses user namespaces, and returns any other error as it is.
+func refusedStep(err error) error {
+	var failed *StepError
+	if errors.As(err, &failed) && failed.Step.Refusable && slices.Contains(refusals, failed.Errno) {
+		return &RefusedError{Err: err, Errno: failed.Errno, Step: failed.Step.Doc()}
+	}
+	return err
 }

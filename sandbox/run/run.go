@@ -7,13 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-sandbox/sbx/overlay/upper"
 	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/audit"
+	"github.com/sbx-sandbox/sbx/sandbox/cgroup"
 	"github.com/sbx-sandbox/sbx/sandbox/program"
+	"github.com/sbx-sandbox/sbx/sandbox/refusal"
 	"github.com/sbx-sandbox/sbx/sandbox/run/internal/child"
+	"github.com/sbx-sandbox/sbx/slirp"
 	"github.com/sbx-sandbox/sbx/userns"
 )
 
@@ -25,6 +31,10 @@ type Status struct {
 	Killed unix.Signal
 	// InitKilled says that PID 1 itself was killed, by that signal.
 	InitKilled unix.Signal
+	// Over says which layer took more disk than it may, for which all was killed.
+	Over string
+	// Group is what its control group counted, nil if it had none.
+	Group *cgroup.Events
 	// Audit is what the Plan's audit found, nil if it asks for none.
 	Audit *audit.Report
 }
@@ -37,7 +47,7 @@ func Run(p *sandbox.Plan) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	return s.Run(p)
+	return s.Run(p, nil)
 }
 
 // Start is a sandbox whose namespaces are being made.
@@ -46,6 +56,20 @@ type Start struct {
 	ends  ends
 	pipe  *relay
 	child *child.Child
+	// Network, if not nil, is told what the network's program says while the
+	// command runs. raw says that the caller's terminal passes text through as it
+	// is, so that a line ends in "\r\n".
+	Network func(e slirp.Event, raw bool)
+	// Refused, if not nil, is told of each system call that the sandbox's filter
+	// refused, if the Plan has that traced.
+	Refused func(c refusal.Call, raw bool)
+	// NetSocket is where sbx-net takes slirp.Requests, a path in a directory of
+	// the caller's alone; "" for nowhere.
+	NetSocket string
+	// Networks are asked for named networks.
+	Networks Networks
+	joint    *Joint
+	scope    *scopeCall // sbx-scope, if it was started already
 }
 
 // Begin lets the kernel make the namespaces of a sandbox, which takes it as
@@ -55,14 +79,20 @@ type Start struct {
 // The sandbox dies with the thread that made it (PR_SET_PDEATHSIG(2const)),
 // which is as good as the process: Go ends a thread only when a goroutine that
 // is locked to it returns, and the one here is not locked.
-func Begin(shape sandbox.Shape) (*Start, error) {
-	st := &Start{shape: shape}
+func Begin(shape sandbox.Shape) (*Start, error) { return BeginIn(shape, nil) }
+
+// BeginIn is Begin in the network of another sandbox, where the shape says so.
+func BeginIn(shape sandbox.Shape, j *Joint) (*Start, error) {
+	if shape.Joined != (j != nil) {
+		return nil, errors.New("BUG: the network of another sandbox, or the lack of one, is not what the shape says")
+	}
+	st := &Start{shape: shape, joint: j}
 	if st.takeEarly() {
 		return st, nil
 	}
 	err := st.open()
 	if err == nil {
-		if st.child, err = child.Start(program.Prelude(shape.Namespaces), st.ends.slots); err != nil {
+		if st.child, err = child.Start(program.Prelude(shape), st.ends.slots); err != nil {
 			err = cloneError(err)
 		}
 	}
@@ -111,35 +141,62 @@ func Settle() {
 
 // Abort ends a sandbox that is not wanted after all.
 func (st *Start) Abort() {
+	st.scope.close()
+	st.scope = nil
 	st.sandboxed().kill()
 	unix.Close(st.child.PidFD)
 	st.ends.close()
 }
 
 func (st *Start) sandboxed() *sandboxed {
-	return &sandboxed{pid: st.child.PID, fd: st.child.PidFD, ends: &st.ends, pipe: st.pipe}
+	return &sandboxed{pid: st.child.PID, fd: st.child.PidFD, init: st.child.PidFD, bare: st.shape.Bare, ends: &st.ends, pipe: st.pipe}
 }
 
-// Run builds the sandbox of p; see the function Run.
-func (st *Start) Run(p *sandbox.Plan) (Status, error) {
+// Run builds the sandbox of p; see the function Run. The attendant, if there is
+// one, hears of it.
+func (st *Start) Run(p *sandbox.Plan, a Attendant) (Status, error) {
 	shape := p.Shape()
-	shape.Range = shape.Range || st.shape.Range // what is there for a range may go unused
+	// What is there for a range, or for fuse-overlayfs, may go unused.
+	shape.Range, shape.Served = shape.Range || st.shape.Range, shape.Served || st.shape.Served
+	if shape.Served && !st.shape.Served { // the profile alone did not tell
+		st.Abort()
+		again, err := BeginIn(shape, st.joint)
+		if err != nil {
+			return Status{}, err
+		}
+		again.Network, again.Refused, again.NetSocket, again.Networks = st.Network, st.Refused, st.NetSocket, st.Networks
+		if p.Cgroup.By == sandbox.CgroupSystemd {
+			again.Foresee(p.Cgroup.Helper)
+		}
+		return again.Run(p, a)
+	}
 	if shape != st.shape {
 		st.Abort()
 		return Status{}, errors.New("BUG: the plan's shape is not the one the sandbox was begun with")
 	}
 	prog, err := program.Compile(p)
-	for i := 0; err == nil && i < len(p.Create); i++ {
-		err = makePrivateDir(p.Create[i])
+	held := lasting{plan: p, image: -1, claim: -1}
+	if err == nil {
+		err = held.open()
 	}
+	defer held.close()
 	if err != nil {
 		st.Abort()
 		return Status{}, err
 	}
 	defer st.ends.close()
 	s := st.sandboxed()
-	defer unix.Close(s.fd)
-	s.plan, s.prog, s.watch.s = p, prog, s
+	defer func() { closeAll(slices.Compact([]int{s.fd, s.init})) }()
+	s.plan, s.prog, s.watch.s, s.attendant = p, prog, s, a
+	defer st.child.Forget()
+	s.tell, s.words, s.netSocket, s.joint, s.named = st.Network, words(p), st.NetSocket, st.joint, st.Networks
+	defer func() { s.net.stop() }()
+	defer func() { s.group.close() }()
+	s.scope = st.scope
+	defer func() { s.scope.close() }()
+	defer s.granting.close()
+	defer s.refused.close()
+	s.refusals = st.Refused
 	var mark *audit.Mark
 	if p.Audit.Mode != sandbox.AuditOff && len(p.Audit.Trees) > 0 {
 		mark = audit.Begin(p.Audit.Trees) // before the command can write, after the child has copied descriptors
@@ -147,9 +204,26 @@ func (st *Start) Run(p *sandbox.Plan) (Status, error) {
 	}
 	if err := s.start(st.child); err != nil {
 		s.kill()
+		_ = s.stopServers(time.Second) // what they said is what there is to know
+		return Status{}, refusedStep(s.served(err))
+	}
+	held.ran = true
+	for i := range p.Process.Passed { // the command's, of which the other side is to see the end
+		unix.Close(sandbox.FirstPassed + i)
+	}
+	bound, err := s.boundLayers(p)
+	if err != nil {
+		s.kill()
+		_ = s.stopServers(time.Second)
 		return Status{}, err
 	}
+	defer bound.close()
 	status, err := s.wait()
+	s.net.finish()
+	s.forgetFurther()
+	if served := s.stopServers(flushing); err == nil {
+		err = served
+	}
 	if err == nil && mark != nil {
 		s.interrupted() // what came so far was for the command
 		status.Audit = mark.Look(s.interrupted)
@@ -157,16 +231,95 @@ func (st *Start) Run(p *sandbox.Plan) (Status, error) {
 	return status, err
 }
 
+// lasting is what is made or held on the host for a sandbox, from before its
+// start until nothing of it is left.
+type lasting struct {
+	plan    *sandbox.Plan
+	image   int         // a descriptor that holds the image, -1 for none
+	claim   int         // one that holds the workspace, -1 for none
+	private *private    // nil for none
+	layers  *upper.Held // nil for none
+	ran     bool        // the sandbox was started
+}
+
+// open makes all of it. What is there when it fails is close's to let go of.
+func (l *lasting) open() (err error) {
+	if l.claim, err = claim(&l.plan.Claim); err != nil {
+		return err
+	}
+	for i := range l.plan.Create {
+		if err := makePrivateDir(l.plan.Create[i]); err != nil {
+			return err
+		}
+	}
+	if l.image, err = holdImage(&l.plan.Root); err != nil {
+		return err
+	}
+	if l.plan.Bare.On() {
+		if l.private, err = makePrivate(&l.plan.Bare); err != nil {
+			return err
+		}
+	}
+	l.layers, err = openOverlay(l.plan)
+	return err
+}
+
+// close lets go of it. An overlay that was made for a sandbox of which nothing
+// ran is gone again. Is something in it, then the command ran after all: what it
+// ran on can end before the supervisor has learnt that it was started.
+func (l *lasting) close() {
+	if l.layers != nil {
+		if !l.ran && !l.plan.Overlay.Again {
+			if rec, err := upper.Load(l.layers.Dir); err == nil && rec.Empty(l.layers.Dir) {
+				_ = l.layers.Remove()
+				forget(&l.plan.Overlay)
+			}
+		}
+		l.layers.Close()
+	}
+	if l.private != nil {
+		l.private.remove()
+	}
+	for _, fd := range []int{l.image, l.claim} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
 // sandboxed is a sandbox while it lives.
 type sandboxed struct {
-	plan *sandbox.Plan
-	prog *program.Program
-	ends *ends
-	pid  int
-	fd   int       // its pidfd
-	term *terminal // once it relays
-	pipe *relay
+	plan      *sandbox.Plan
+	prog      *program.Program
+	ends      *ends
+	bare      bool // without namespaces
+	pid       int
+	fd        int       // its pidfd
+	init      int       // the pidfd of the process that signals are for, the same but in a bare one
+	term      *terminal // once it relays
+	pipe      *relay
+	over      string // what went over its bound, "" for nothing
+	servers   []*server
+	said      []string // by servers that have ended
+	net       *network // nil for none of its own
+	tell      func(e slirp.Event, raw bool)
+	netSocket string
+	joint     *Joint // nil for a network of its own
+	named     Networks
+	// What lets the child go on: what it still waits for, and what there is.
+	words []word
+	known [numWords]bool
+	// group is nil where the plan has none.
+	group *group
+	scope *scopeCall
 	watch
+	child     *child.Child
+	joined    bool      // it is a further command in another's sandbox; see Join
+	attendant Attendant // nil for none
+	granting  granting
+	refused   refused
+	refusals  func(c refusal.Call, raw bool)
+	anothers
 }
 
 // ends are the descriptors a sandbox is started with: ours and the child's.
@@ -175,7 +328,7 @@ type ends struct {
 	child []int // closed once the child has its copies
 	ours  []int
 	// Ours by name.
-	status, report, program, sync, terminal int
+	status, report, program, sync, terminal, layers int
 }
 
 func (e *ends) close() {
@@ -205,10 +358,10 @@ func (e *ends) pair(socket bool) (ours, childs int, err error) {
 	return p[0], p[1], nil
 }
 
-// inward makes a pipe of which the child gets the reading end, and has its own
-// copy of the writing end to close.
-func (e *ends) inward(slot int) (ours int, err error) {
-	r, w, err := e.pair(false)
+// inward makes a pipe, or a socket pair, of which the child gets the reading end,
+// and has its own copy of the writing end to close.
+func (e *ends) inward(slot int, socket bool) (ours int, err error) {
+	r, w, err := e.pair(socket)
 	if err != nil {
 		return -1, err
 	}
@@ -230,11 +383,15 @@ func (st *Start) open() error {
 		return err
 	}
 	e.slots[program.SlotReport] = uint64(w)
-	if e.program, err = e.inward(program.SlotGo); err != nil {
+	if e.program, err = e.inward(program.SlotGo, true); err != nil {
 		return err
 	}
+	e.slots[program.SlotStarter] = uint64(os.Getpid())
+	if st.joint != nil {
+		e.slots[program.SlotUserNS], e.slots[program.SlotNetNS] = uint64(st.joint.User), uint64(st.joint.Net)
+	}
 	if st.shape.Range {
-		if e.sync, err = e.inward(program.SlotSync); err != nil {
+		if e.sync, err = e.inward(program.SlotSync, false); err != nil {
 			return err
 		}
 		// Both ends of this one are the child's.
@@ -244,6 +401,15 @@ func (st *Start) open() error {
 		}
 		e.slots[program.SlotMapRead], e.slots[program.SlotMapWrite] = uint64(r), uint64(w)
 		e.ours, e.child = e.ours[:len(e.ours)-1], append(e.child, r)
+	}
+	if st.shape.Served {
+		if e.layers, w, err = e.pair(true); err != nil {
+			return err
+		}
+		e.slots[program.SlotLayers] = uint64(w)
+		if w >= program.FuseFD {
+			return fmt.Errorf("opening the channels to the sandbox: descriptor %d is open already, and sbx was given more than it can work with", w)
+		}
 	}
 	if st.shape.Terminal != [3]bool{} {
 		if e.terminal, w, err = e.pair(true); err != nil {
@@ -265,6 +431,10 @@ func (s *sandboxed) start(c *child.Child) error {
 	if s.signals, err = signalPipe(); err != nil {
 		return err
 	}
+	s.child = c
+	if err := s.ask(); err != nil {
+		return err
+	}
 	if err := c.Extend(s.prog, s.ends.slots); err != nil {
 		return err
 	}
@@ -276,8 +446,38 @@ func (s *sandboxed) start(c *child.Child) error {
 		}
 		return fmt.Errorf("starting the program of the sandbox: %w", err)
 	}
-	defer c.Forget()
-	return s.assist()
+	if s.plan.Network == sandbox.NetUser {
+		// While the child builds: it starts nothing before it is told that its
+		// interface was taken.
+		if err := s.startNet(); err != nil {
+			return err
+		}
+	}
+	if s.attendant != nil {
+		if err := s.attendant.Begun(&Sandbox{s}); err != nil {
+			return err
+		}
+	}
+	if err := s.assist(); err != nil {
+		return err
+	}
+	if s.bare {
+		s.findInit(c)
+	}
+	if s.joint != nil {
+		s.joint.Built()
+		lease := &other{fd: s.joint.Lease}
+		lease.take = func() error {
+			lease.fd = -1
+			return s.joint.Gone()
+		}
+		s.others = append(s.others, lease)
+	}
+	s.runs()
+	if s.attendant != nil {
+		return s.attendant.Runs()
+	}
+	return nil
 }
 
 // assist does what the child waits for from outside, then learns whether the
@@ -300,6 +500,25 @@ func (s *sandboxed) assist() error {
 			return fmt.Errorf("%w; see sbx doctor, or set user.map = \"single\"", helped)
 		}
 	}
+	groupFirst := s.plan.Cgroup.Delegate // the program's tree shows it
+	if groupFirst {
+		if err := s.join(); err != nil {
+			return err
+		}
+	}
+	if s.plan.Overlay.Program != "" {
+		if err := s.serveLayers(); err != nil {
+			return err
+		}
+	}
+	if !groupFirst {
+		if err := s.join(); err != nil {
+			return err
+		}
+	}
+	if err := s.takeNamespaces(); err != nil {
+		return err
+	}
 	var term *terminal
 	if s.plan.Process.Terminal != [3]bool{} {
 		if err := s.until(s.ends.terminal); err != nil {
@@ -317,11 +536,15 @@ func (s *sandboxed) assist() error {
 			}
 		}
 	}
+	if err := s.takeListener(); err != nil {
+		return err
+	}
 	if err := s.readReport(); err != nil {
 		return err
 	}
 	if term != nil { // else PID 1 was killed before it had one, as its status will say
 		s.term = term
+		term.resize() // it may have changed while nobody passed that on
 		if err := term.open(); err != nil {
 			return err
 		}
@@ -329,7 +552,6 @@ func (s *sandboxed) assist() error {
 	if s.pipe != nil {
 		s.pipe.open(s.ends)
 	}
-	s.runs()
 	return nil
 }
 
@@ -347,16 +569,22 @@ func (s *sandboxed) readReport() error {
 	if n == 0 {
 		return nil
 	}
-	rep, err := child.ParseReport(b[:n])
+	return failure(b[:n], s.prog, 0, s.plan)
+}
+
+// failure is what a report says of a Program whose operations begin in the
+// place of operation first.
+func failure(report []byte, prog *program.Program, first int, plan *sandbox.Plan) error {
+	rep, err := child.ParseReport(report)
 	if err != nil {
 		return err
 	}
-	index := program.OpIndex(rep.Offset)
-	step, err := s.prog.Step(index)
+	index := program.OpIndex(rep.Offset) - first
+	step, err := prog.Step(index)
 	if err != nil {
 		return err
 	}
-	return &StepError{Step: step, Errno: rep.Errno, IsExec: s.prog.IsExec(index), Plan: s.plan}
+	return &StepError{Step: step, Errno: rep.Errno, IsExec: prog.IsExec(index), Plan: plan}
 }
 
 // readFull reads until b is full or the other side is closed.
@@ -379,6 +607,7 @@ func readFull(fd int, b []byte) (n int, err error) {
 func (s *sandboxed) kill() {
 	slay(s.pid, s.fd)
 	s.reap()
+	s.awaitInit()
 }
 
 // slay kills a child that nobody has waited for, so that its number is its own
@@ -413,27 +642,30 @@ func (s *sandboxed) wait() (Status, error) {
 		return Status{}, fmt.Errorf("reading the command's exit status: %w", err)
 	}
 	init := s.reap()
+	s.awaitInit()
 	if s.term != nil {
 		s.drain(s.term.idle, &s.term.flow, s.term.master)
 		s.term.close()
 	}
 	if s.pipe != nil {
+		s.pipe.typing.end()
 		s.drain(s.pipe.idle, &s.pipe.flow, s.pipe.ours[1], s.pipe.ours[2])
 	}
-	var st Status
+	st := Status{Group: s.group.events()}
 	if n == 4 {
 		ws := unix.WaitStatus(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24)
 		if st.Code = exitCode(ws); ws.Signaled() {
 			st.Killed = ws.Signal()
 		}
-	} else if init.Signaled() {
-		st.Code, st.InitKilled = 128+int(init.Signal()), init.Signal()
+	} else if sig := s.initKilled(init); sig != 0 {
+		st.Code, st.InitKilled = 128+int(sig), sig
 	} else {
 		return st, fmt.Errorf("PID 1 of the sandbox ended with status %d and did not say how the command ended", init.ExitStatus())
 	}
 	if s.expired {
 		st.Code, st.TimedOut = 124, true
 	}
+	st.Over = s.over
 	return st, nil
 }
 

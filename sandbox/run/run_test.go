@@ -15,6 +15,7 @@ import (
 
 	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/program"
+	"github.com/sbx-sandbox/sbx/test/sbxtest"
 )
 
 func TestExitCode(t *testing.T) {
@@ -38,7 +39,7 @@ func TestExitCode(t *testing.T) {
 }
 
 func TestStepError(t *testing.T) {
-	step := program.Prelude(sandbox.Namespaces{}).Steps[0]
+	step := program.Prelude(sandbox.Shape{}).Steps[0]
 	const doc = "make the mount namespace and the others: "
 	for _, tt := range []struct {
 		name       string
@@ -166,7 +167,7 @@ func sleeper(t *testing.T, p sandbox.Process) (w *watch, ended func() unix.Signa
 		_ = cmd.Wait()
 		unix.Close(fd)
 	})
-	s := &sandboxed{fd: fd, plan: &sandbox.Plan{Process: p}}
+	s := &sandboxed{fd: fd, init: fd, plan: &sandbox.Plan{Process: p}}
 	s.watch.s = s
 	return &s.watch, func() unix.Signal {
 		var exit *exec.ExitError
@@ -315,7 +316,7 @@ func TestEnds(t *testing.T) {
 		{"pipes", sandbox.Shape{Pipe: one}, 5, 5, []int{program.SlotStdin, program.SlotStderr}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			before := descriptors(t)
+			before := sbxtest.Descriptors(t)
 			st := &Start{shape: tt.shape}
 			if err := st.open(); err != nil {
 				t.Fatal(err)
@@ -336,33 +337,66 @@ func TestEnds(t *testing.T) {
 				}
 			}
 			st.ends.close()
-			if after := descriptors(t); after != before {
+			if after := sbxtest.Descriptors(t); after != before {
 				t.Errorf("%d descriptors are open, before it were %d", after, before)
 			}
 		})
 	}
 }
 
-func descriptors(t *testing.T) int {
-	t.Helper()
-	list, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(list)
-}
-
 // TestNoPlan: a child that waits for a program is ended when there is none.
 func TestNoPlan(t *testing.T) {
-	before := descriptors(t)
+	before := sbxtest.Descriptors(t)
 	_, err := Run(&sandbox.Plan{Process: sandbox.Process{Argv: []string{"true"}}})
 	if err == nil || !strings.HasPrefix(err.Error(), "BUG: this is no plan: ") && !strings.HasPrefix(err.Error(), "making the sandbox's namespaces: ") {
 		t.Errorf("Run: %v", err)
 	}
-	if after := descriptors(t); after != before {
+	if after := sbxtest.Descriptors(t); after != before {
 		t.Errorf("%d descriptors are open, before it were %d", after, before)
 	}
 	if _, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); !errors.Is(err, unix.ECHILD) {
 		t.Errorf("a child is left: %v", err)
+	}
+}
+
+// TestOthers: what else is waited for is looked at, until it ends the sandbox.
+func TestOthers(t *testing.T) {
+	var ours, theirs, signals [2]int
+	for _, p := range []*[2]int{&ours, &theirs, &signals} {
+		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+		defer closeAll(p[:])
+	}
+	ended := errors.New("the companion has ended")
+	taken := 0
+	o := &other{fd: theirs[0]}
+	o.take = func() error {
+		var b [1]byte
+		if _, err := unix.Read(o.fd, b[:]); err != nil {
+			return err
+		}
+		switch taken++; b[0] {
+		case 'x':
+			return ended
+		case 'l':
+			o.fd = -1
+			_, err := unix.Write(ours[1], b[:])
+			return err
+		}
+		return nil
+	}
+	w := &watch{signals: signals[0], others: []*other{{fd: -1, take: func() error { return errors.New("it has no descriptor") }}, o}}
+	for _, tt := range []struct {
+		in    string
+		want  error
+		taken int
+	}{{"aax", ended, 3}, {"al", nil, 2}} {
+		if _, err := unix.Write(theirs[1], []byte(tt.in)); err != nil {
+			t.Fatal(err)
+		}
+		if taken = 0; !errors.Is(w.until(ours[0]), tt.want) || taken != tt.taken {
+			t.Errorf("%s: %d taken, want %d", tt.in, taken, tt.taken)
+		}
 	}
 }

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox/program"
+	"github.com/sbx-sandbox/sbx/sandbox/run/internal/child"
 )
 
 // terminal relays between the caller's terminal and the sandbox's own, whose
@@ -19,10 +22,13 @@ type terminal struct {
 	in     bool          // what is typed is passed in
 	out    int           // where output goes, -1 for nowhere
 	idle   chan struct{} // closed when all output was passed on
+	typing typing
+	// diverted is where what is typed goes instead, if it is not negative.
+	diverted atomic.Int32
 	flow
 
 	mu     sync.Mutex    // of what follows: input may begin late
-	guard  *guard        // restores the mode should this process be killed
+	guard  *standby      // restores the mode should this process be killed
 	saved  *unix.Termios // the caller's mode, once it was changed
 	late   bool          // the sandbox's has not got it yet
 	closed bool
@@ -69,7 +75,8 @@ func receiveTerminal(socket int, standard [3]bool) (*terminal, error) {
 	if err != nil || len(fds) != 1 { // it comes without where none is free
 		return nil, fmt.Errorf("receiving the sandbox's terminal: %w", unix.EMFILE)
 	}
-	t := &terminal{master: fds[0], host: -1, out: -1, in: standard[0], idle: make(chan struct{})}
+	t := &terminal{master: fds[0], host: -1, out: -1, typing: typing{fd: -1}, in: standard[0], idle: make(chan struct{})}
+	t.diverted.Store(-1)
 	for fd := range 3 {
 		if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err == nil && standard[fd] {
 			if t.host < 0 {
@@ -112,6 +119,9 @@ func (t *terminal) open() error {
 		}
 	}
 	if t.in {
+		if err := t.typing.open(); err != nil {
+			return err
+		}
 		go t.input()
 	}
 	go t.output()
@@ -138,7 +148,11 @@ func (t *terminal) begin() error {
 	if t.late {
 		_ = unix.IoctlSetTermios(t.master, unix.TCSETS, saved)
 	}
-	if t.guard, err = newGuard(t.host, saved); err != nil {
+	prog, err := program.TerminalGuard(t.host, child.TermiosBytes(saved))
+	if err != nil {
+		return err
+	}
+	if t.guard, err = newStandby("guarding the terminal's mode", prog); err != nil {
 		return err
 	}
 	t.saved = saved
@@ -199,6 +213,7 @@ func (t *terminal) restore() {
 }
 
 func (t *terminal) input() {
+	defer t.typing.close()
 	// Bringing a running job to the foreground sends it no signal.
 	for t.host >= 0 && !t.foreground() {
 		time.Sleep(100 * time.Millisecond)
@@ -207,7 +222,7 @@ func (t *terminal) input() {
 		return
 	}
 	var buf [4096]byte
-	for {
+	for t.typing.wait() {
 		n, err := unix.Read(0, buf[:])
 		if errors.Is(err, unix.EINTR) {
 			continue
@@ -218,9 +233,66 @@ func (t *terminal) input() {
 			}
 			return
 		}
-		if !writeAll(t.master, buf[:n]) {
+		if to := t.diverted.Load(); to >= 0 {
+			_, _ = unix.Write(int(to), buf[:n]) // what is too much for an answer is none
+			continue
+		}
+		typed := buf[:n]
+		if i := t.suspends(typed); i >= 0 {
+			if !writeAll(t.master, typed[:i]) {
+				return
+			}
+			_ = unix.Kill(0, unix.SIGTSTP) // see suspend; all of the job stops, as by the key itself
+			typed = typed[i+1:]
+		}
+		if !writeAll(t.master, typed) {
 			return
 		}
+	}
+}
+
+// typing is what the caller types, which is the command's until its end: what
+// comes later is for somebody else, and must not be read here.
+type typing struct {
+	mu sync.Mutex
+	fd int // eventfd(2) that tells of the end, -1 for none
+}
+
+func (t *typing) open() (err error) {
+	if t.fd, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
+		t.fd = -1
+		return fmt.Errorf("passing on what is typed: %w", err)
+	}
+	return nil
+}
+
+// wait waits until something can be read; it is false after the end.
+func (t *typing) wait() bool {
+	for {
+		fds := [2]unix.PollFd{{Fd: 0, Events: unix.POLLIN}, {Fd: int32(t.fd), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds[:], -1); errors.Is(err, unix.EINTR) {
+			continue
+		}
+		return fds[1].Revents == 0
+	}
+}
+
+// end makes wait return, for good.
+func (t *typing) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.fd >= 0 {
+		_, _ = unix.Write(t.fd, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	}
+}
+
+// close is for who waited.
+func (t *typing) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.fd >= 0 {
+		unix.Close(t.fd)
+		t.fd = -1
 	}
 }
 
@@ -251,6 +323,7 @@ func (t *terminal) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
+	t.typing.end()
 	t.guard.stop()
 	unix.Close(t.master)
 }
@@ -276,14 +349,15 @@ func writeAll(fd int, b []byte) bool {
 // relay stands between the caller's terminal and the pipes that the command
 // has in its place (process.tty = "never").
 type relay struct {
-	ours [3]int
-	wg   sync.WaitGroup
-	idle chan struct{} // closed when all output was passed on
+	ours   [3]int
+	wg     sync.WaitGroup
+	idle   chan struct{} // closed when all output was passed on
+	typing typing
 	flow
 }
 
 func newRelay(standard [3]bool, e *ends) (*relay, error) {
-	r := &relay{idle: make(chan struct{})}
+	r := &relay{idle: make(chan struct{}), typing: typing{fd: -1}}
 	for fd, piped := range standard {
 		r.ours[fd] = -1
 		if !piped {
@@ -300,7 +374,7 @@ func newRelay(standard [3]bool, e *ends) (*relay, error) {
 		r.ours[fd] = ours
 		e.child = append(e.child, childs)
 		e.ours = append(e.ours, ours)
-		e.slots[slotStdin+fd] = uint64(childs)
+		e.slots[program.SlotStdin+fd] = uint64(childs)
 	}
 	return r, nil
 }
@@ -309,11 +383,13 @@ func newRelay(standard [3]bool, e *ends) (*relay, error) {
 // this process (^D): its pipe is closed then, which the relay takes over from e.
 func (r *relay) open(e *ends) {
 	if fd := r.ours[0]; fd >= 0 {
+		_ = r.typing.open() // without, it ends with this process
 		e.ours = slices.DeleteFunc(e.ours, func(o int) bool { return o == fd })
 		go func() {
+			defer r.typing.close()
 			defer unix.Close(fd)
 			var buf [4096]byte
-			for {
+			for r.typing.wait() {
 				n, err := unix.Read(0, buf[:])
 				if errors.Is(err, unix.EINTR) {
 					continue
@@ -347,4 +423,11 @@ func (r *relay) open(e *ends) {
 		r.wg.Wait()
 		close(r.idle)
 	}()
+}
+
+// isRaw says that the caller's terminal passes everything through as it comes.
+func (t *terminal) isRaw() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.saved != nil && !t.closed && t.foreground()
 }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-sandbox/sbx/sandbox/control"
 	"github.com/sbx-sandbox/sbx/sandbox/run/internal/caught"
 )
 
@@ -24,10 +26,34 @@ type watch struct {
 	expired bool      // the timeout has passed
 	due     time.Time // when to end, or then to kill, the command; zero for never
 	ending  bool      // somebody asked for the end
+	stopped bool      // by Stop: when due, all is killed
 	// early is a signal that came before the command was known to run, earlyBy
 	// when it counts as one that came before the command runs.
 	early   unix.Signal
 	earlyBy time.Time
+	others  []*other
+	// alarm is when to call alarmed, zero for never.
+	alarm   time.Time
+	alarmed func()
+	fds     []unix.PollFd // what until waits for, kept for the next time
+}
+
+// other is a descriptor that is looked at beside those of the sandbox: a
+// companion's end, or what it writes.
+type other struct {
+	fd   int          // negative for none at present
+	take func() error // called when fd can be read; an error ends the sandbox
+	// changes says that fd, a file of the kernel's, can always be read, and take is
+	// called when it has changed (POLLPRI).
+	changes bool
+}
+
+// events are what poll(2) waits for.
+func (o *other) events() int16 {
+	if o.changes {
+		return unix.POLLPRI
+	}
+	return unix.POLLIN
 }
 
 // impatience is how soon a second SIGINT must follow to kill.
@@ -36,7 +62,7 @@ const impatience = 2 * time.Second
 // signalPipe is made once for the process.
 var signalPipe = sync.OnceValues(func() (int, error) {
 	return caught.Catch(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2,
-		unix.SIGTSTP, unix.SIGCONT, unix.SIGWINCH)
+		unix.SIGTSTP, unix.SIGCONT, unix.SIGWINCH, SignalSummon)
 })
 
 // InterruptedError is a signal that came before the command had started.
@@ -53,8 +79,13 @@ func (e *InterruptedError) Code() int { return 128 + int(e.Signal) }
 // until then what signals and the clock ask for.
 func (w *watch) until(fd int) error {
 	for {
-		fds := [2]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(w.signals), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds[:], w.patience())
+		fds := append(w.fds[:0], unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}, unix.PollFd{Fd: int32(w.signals), Events: unix.POLLIN})
+		others := w.others // as they are now: what they do may change the list
+		for _, o := range others {
+			fds = append(fds, unix.PollFd{Fd: int32(o.fd), Events: o.events()})
+		}
+		w.fds = fds
+		n, err := unix.Poll(fds, w.patience())
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("waiting for the sandbox: %w", err)
 		}
@@ -68,10 +99,24 @@ func (w *watch) until(fd int) error {
 				return err
 			}
 		}
+		for i := 0; n > 0 && i < len(others); i++ {
+			if o := others[i]; fds[2+i].Revents != 0 && o.fd == int(fds[2+i].Fd) {
+				if err := o.take(); err != nil {
+					return err
+				}
+			}
+		}
 		if w.early != 0 && !time.Now().Before(w.earlyBy) {
 			return &InterruptedError{w.early}
 		}
 		w.clock()
+		if !w.alarm.IsZero() && !time.Now().Before(w.alarm) {
+			w.alarm = time.Time{}
+			w.alarmed()
+		}
+		if w.s != nil {
+			w.s.overdue()
+		}
 	}
 }
 
@@ -79,7 +124,7 @@ func (w *watch) until(fd int) error {
 // the time when the command has ended already.
 func (w *watch) interrupted() bool {
 	fds := [1]unix.PollFd{{Fd: int32(w.signals), Events: unix.POLLIN}}
-	if n, err := unix.Poll(fds[:], 0); err != nil || n == 0 {
+	if !control.Look(fds[:]) {
 		return false
 	}
 	for {
@@ -123,6 +168,7 @@ func (w *watch) drain(idle <-chan struct{}, f *flow, from ...int) {
 		case <-time.After(look):
 		}
 		_ = w.take() // there is no command any more that a signal could be for
+		w.attend()   // one of them may be who reads what is passed on
 		if w.ending || w.expired {
 			left -= look
 		}
@@ -145,21 +191,22 @@ func (w *watch) drain(idle <-chan struct{}, f *flow, from ...int) {
 	}
 }
 
+// attend does what until does for the other descriptors, without waiting.
+func (w *watch) attend() {
+	for _, o := range w.others {
+		if o.fd >= 0 && readable([]int{o.fd}) {
+			_ = o.take() // the sandbox has ended
+		}
+	}
+}
+
 // readable says whether one of the descriptors has something to read now.
 func readable(fds []int) bool {
 	var list []unix.PollFd
 	for _, fd := range fds {
 		list = append(list, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}) // a negative one is passed over
 	}
-	if _, err := unix.Poll(list, 0); err != nil {
-		return true // a signal; it is looked at again
-	}
-	for _, p := range list {
-		if p.Revents&unix.POLLIN != 0 {
-			return true
-		}
-	}
-	return false
+	return control.Look(list) && slices.ContainsFunc(list, func(p unix.PollFd) bool { return p.Revents&unix.POLLIN != 0 })
 }
 
 // patience is how long to wait for anything, in milliseconds, -1 for ever. It
@@ -167,6 +214,12 @@ func readable(fds []int) bool {
 // again then.
 func (w *watch) patience() int {
 	by := w.due
+	if !w.alarm.IsZero() && (by.IsZero() || w.alarm.Before(by)) {
+		by = w.alarm
+	}
+	if w.s != nil && w.s.waiting != nil && (by.IsZero() || w.s.waiting.by.Before(by)) {
+		by = w.s.waiting.by
+	}
 	if !w.earlyBy.IsZero() {
 		by = w.earlyBy // there is no timeout before the command runs
 	}
@@ -191,8 +244,8 @@ func (w *watch) clock() {
 		return
 	}
 	p := &w.s.plan.Process
-	if w.expired || p.StopTimeout == 0 {
-		w.expired, w.due = true, time.Time{}
+	if w.expired || w.stopped || p.StopTimeout == 0 {
+		w.expired, w.due = !w.stopped, time.Time{}
 		w.send(unix.SIGKILL)
 		return
 	}
@@ -225,6 +278,11 @@ func (w *watch) one(sig unix.Signal) error {
 	case unix.SIGWINCH:
 		if w.s.term != nil {
 			w.s.term.resize()
+		}
+		return nil
+	case SignalSummon:
+		if w.s.attendant != nil {
+			return w.s.attendant.Summoned()
 		}
 		return nil
 	case unix.SIGTSTP:
@@ -274,7 +332,13 @@ func (w *watch) runs() {
 }
 
 // send signals PID 1, which passes it on to the command.
-func (w *watch) send(sig unix.Signal) { _ = unix.PidfdSendSignal(w.s.fd, sig, nil, 0) }
+func (w *watch) send(sig unix.Signal) {
+	if w.s.joined {
+		w.s.sendJoined(sig)
+		return
+	}
+	_ = unix.PidfdSendSignal(w.s.init, sig, nil, 0)
+}
 
 // suspend stops the command, then this process as the shell expects. SIGCONT
 // lets both go on. It is waited for as a signal: kill(2) returns before

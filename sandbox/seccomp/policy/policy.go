@@ -208,22 +208,15 @@ func (a Arch) Number(name string) (uint32, bool) {
 
 // names are those of all architectures. They are collected when the first is
 // asked for: most runs have a filter that is compiled already.
-func names() map[string]bool {
-	collect.Do(func() {
-		allNames = make(map[string]bool, 512)
-		for i := range arches {
-			for _, c := range Arch(i).Calls() {
-				allNames[c.Name] = true
-			}
+var names = sync.OnceValue(func() map[string]bool {
+	all := make(map[string]bool, 512)
+	for i := range arches {
+		for _, c := range Arch(i).Calls() {
+			all[c.Name] = true
 		}
-	})
-	return allNames
-}
-
-var (
-	collect  sync.Once
-	allNames map[string]bool
-)
+	}
+	return all
+})
 
 // WithOther returns p for programs of the 32-bit architecture as well that the
 // same kernel runs.

@@ -70,7 +70,9 @@ func TestStart(t *testing.T) {
 			p.set(Rule{Names: []string{"clone"}, Action: Kill, Args: []Cond{{Index: 1, Width: Width64, Value: 0}}}, Rule{Names: []string{"clone"}, Action: Allow})
 		}), []string{"clone"}, ""},
 		{"the high bits of an int do not count", edited(func(p *Policy) {
-			p.set(Rule{Names: []string{"ioctl"}, Action: Allow, Args: []Cond{{Index: 1, Value: unix.TIOCSCTTY}}})
+			for _, request := range []uint64{unix.TIOCSCTTY, unix.TIOCSPTLCK, unix.TIOCGPTPEER} {
+				p.Rules = append([]Rule{{Names: []string{"ioctl"}, Action: Allow, Args: []Cond{{Index: 1, Value: request}}}}, p.Rules...)
+			}
 		}), nil, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -8,6 +8,8 @@
 package child
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -84,7 +86,44 @@ func Start(prog *program.Program, slots program.Slots) (*Child, error) {
 		return nil, unix.Errno(-r)
 	}
 	c.PID, c.PidFD = int(r), int(*fd)
+	if prog.Stem > 0 {
+		return c, c.sprout(prog.Stem)
+	}
 	return c, nil
+}
+
+// sprout takes PID 1 in the place of the process that started it. One that failed
+// to stays as it is, for its report to be read.
+func (c *Child) sprout(stem int) error {
+	var info unix.Siginfo
+	for {
+		err := unix.Waitid(unix.P_PID, c.PID, &info, unix.WEXITED|unix.WNOWAIT, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("waiting for what starts PID 1: %w", err)
+		}
+		break
+	}
+	pid := int(c.Result(stem))
+	if pid <= 0 {
+		return nil
+	}
+	// Nobody has waited for it: the number is its own.
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("taking hold of PID 1: %w", err)
+	}
+	var ws unix.WaitStatus
+	for errors.Is(err, nil) || errors.Is(err, unix.EINTR) {
+		if _, err = unix.Wait4(c.PID, &ws, 0, nil); err == nil {
+			break
+		}
+	}
+	unix.Close(c.PidFD)
+	c.PID, c.PidFD = pid, fd
+	return nil
 }
 
 // Extend puts prog, which begins with the program the child was started with,
@@ -97,6 +136,13 @@ func (c *Child) Extend(prog *program.Program, slots program.Slots) error {
 	return encode(prog, c.block, slots)
 }
 
+// Result is what operation op gave, as far as the child has come.
+//
+// Precondition: Forget was not called.
+func (c *Child) Result(op int) int64 {
+	return int64(binary.LittleEndian.Uint64(c.block[program.ResultOffset(op):]))
+}
+
 // Forget lets go of the block on this side.
 func (c *Child) Forget() {
 	if c.block != nil {
@@ -105,9 +151,29 @@ func (c *Child) Forget() {
 	}
 }
 
+// Another places the Program of another command in the block, which PID 1's next
+// fork runs. It lies in n chunks from number first on, and is run until that
+// fork ends. The slots are program.AnotherSlots.
+//
+// Precondition: nobody runs what is in those chunks, and the fork before has
+// begun to run its own or is gone.
+func (c *Child) Another(prog *program.Program, first, n int) error {
+	if c.block == nil || first < 0 || first+n > program.Chunks {
+		return fmt.Errorf("BUG: no place for another command at chunk %d", first)
+	}
+	if size := prog.Size(); size > n*program.ChunkSize {
+		return fmt.Errorf("BUG: another command takes %d bytes, more than %d", size, n*program.ChunkSize)
+	}
+	if err := prog.EncodeAt(c.block, program.ChunkOp(first), program.AnotherSlots()); err != nil {
+		return err
+	}
+	program.EncodeJump(c.block, first)
+	return nil
+}
+
 func encode(prog *program.Program, block []byte, slots program.Slots) error {
-	if n := prog.Size(); n > len(block) {
-		return fmt.Errorf("the steps of this sandbox take %d bytes, more than %d; it has too many mounts, masks or variables", n, len(block))
+	if n := prog.Size(); n > program.AnotherAt {
+		return fmt.Errorf("the steps of this sandbox take %d bytes, more than %d; it has too many mounts, masks or variables", n, program.AnotherAt)
 	}
 	return prog.Encode(block, slots)
 }

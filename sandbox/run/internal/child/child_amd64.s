@@ -160,6 +160,10 @@ own:
 	JEQ  init
 	CMPQ AX, $-6
 	JEQ  exit
+	CMPQ AX, $-7
+	JEQ  jump
+	CMPQ AX, $-8
+	JEQ  decimal
 
 	// OpFail
 	MOVQ HEAD_KEPT(BX), AX
@@ -180,6 +184,37 @@ relocate:
 	DECQ SI
 	JMP  relocate
 
+decimal: // SI is less than 10^10
+	MOVQ $1000000000, CX
+	MOVQ $10, R8
+
+scale: // CX becomes the value of the first digit's place
+	CMPQ CX, $1
+	JEQ  digit
+	CMPQ SI, CX
+	JCC  digit
+	MOVQ CX, AX
+	MOVQ $0, DX
+	DIVQ R8
+	MOVQ AX, CX
+	JMP  scale
+
+digit:
+	MOVQ SI, AX
+	MOVQ $0, DX
+	DIVQ CX
+	ADDQ $48, AX // '0'
+	MOVB AX, (DI)
+	INCQ DI
+	MOVQ DX, SI
+	MOVQ CX, AX
+	MOVQ $0, DX
+	DIVQ R8
+	MOVQ AX, CX
+	TESTQ CX, CX
+	JNE  digit
+	JMP  next
+
 expect:
 	MOVQ (DI), AX
 	ANDQ SI, AX
@@ -192,6 +227,7 @@ init:
 	MOVQ DI, R12 // the command
 	MOVQ SI, R14 // status descriptor
 	MOVQ DX, R15 // signals for the whole group
+	MOVQ R10, R9 // the signal by which the starter wants what comes next
 
 wait:
 	MOVQ $SYS_rt_sigtimedwait, AX
@@ -204,9 +240,13 @@ wait:
 	JLT  wait
 	CMPQ AX, $17 // SIGCHLD
 	JEQ  reap
+	CMPQ AX, 56(R13) // argument 5, the signal that ends this
+	JEQ  next
 	MOVL SI_PID(BX), CX
-	TESTL CX, CX
-	JNE  wait // sent from inside; only the outside (pid 0) commands
+	CMPL CX, 48(R13) // argument 4, who commands: 0 is somebody outside
+	JNE  wait
+	CMPQ AX, R9
+	JEQ  next
 	MOVQ R12, DI
 	BTQ  AX, R15
 	JCC  2(PC)
@@ -243,7 +283,7 @@ reap:
 	MOVQ $SYS_write, AX
 	SYSCALL
 	MOVQ $0, DI
-	JMP  exit
+	JMP  ended
 
 traced: // it stopped: it asked its parent to trace it (ptrace(2), PTRACE_TRACEME)
 	MOVQ AX, SI
@@ -259,7 +299,11 @@ traced: // it stopped: it asked its parent to trace it (ptrace(2), PTRACE_TRACEM
 
 lost: // there is no telling how the command ended
 	MOVQ $125, DI
-	JMP  exit
+
+ended:
+	CMPQ 56(R13), $0 // with a signal that ends this, the program goes on
+	JEQ  exit
+	JMP  next
 
 // func code() uintptr
 TEXT ·code(SB), NOSPLIT, $0-8

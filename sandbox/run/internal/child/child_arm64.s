@@ -144,6 +144,10 @@ own:
 	BEQ  init
 	CMN  $6, R8
 	BEQ  exit
+	CMN  $7, R8
+	BEQ  jump
+	CMN  $8, R8
+	BEQ  decimal
 
 	MOVD HEAD_KEPT(R19), R0
 	CBNZ R0, report
@@ -163,6 +167,28 @@ relocate:
 	SUB  $1, R1
 	B    relocate
 
+decimal: // R1 is less than 10^10
+	MOVD $1000000000, R9
+	MOVD $10, R10
+
+scale: // R9 becomes the value of the first digit's place
+	CMP  $1, R9
+	BEQ  digit
+	CMP  R9, R1
+	BHS  digit
+	UDIV R10, R9, R9
+	B    scale
+
+digit:
+	UDIV R9, R1, R11
+	MSUB R9, R1, R11, R1 // the rest
+	ADD  $48, R11, R11 // '0'
+	MOVB R11, (R0)
+	ADD  $1, R0
+	UDIV R10, R9, R9
+	CBNZ R9, digit
+	B    next
+
 expect:
 	MOVD (R0), R9
 	AND  R1, R9
@@ -175,6 +201,7 @@ init:
 	MOVD R0, R22
 	MOVD R1, R23
 	MOVD R2, R24
+	MOVD R3, R25 // the signal by which the starter wants what comes next
 
 wait:
 	MOVD $SYS_rt_sigtimedwait, R8
@@ -186,8 +213,15 @@ wait:
 	TBNZ $63, R0, wait
 	CMP  $17, R0
 	BEQ  reap
+	MOVD 56(R20), R9 // argument 5, the signal that ends this
+	CMP  R9, R0
+	BEQ  next
 	MOVWU SI_PID(R19), R9
-	CBNZ R9, wait
+	MOVWU 48(R20), R10 // argument 4, who commands: 0 is somebody outside
+	CMPW R10, R9
+	BNE  wait
+	CMP  R25, R0
+	BEQ  next
 	MOVD R0, R1
 	MOVD R22, R0
 	LSR  R1, R24, R9
@@ -223,7 +257,7 @@ reap:
 	MOVD $SYS_write, R8
 	SVC
 	MOVD $0, R0
-	B    exit
+	B    ended
 
 traced: // it stopped: it asked its parent to trace it (ptrace(2), PTRACE_TRACEME)
 	MOVD R0, R1
@@ -239,7 +273,11 @@ traced: // it stopped: it asked its parent to trace it (ptrace(2), PTRACE_TRACEM
 
 lost: // there is no telling how the command ended
 	MOVD $125, R0
-	B    exit
+
+ended:
+	MOVD 56(R20), R9 // with a signal that ends this, the program goes on
+	CBZ  R9, exit
+	B    next
 
 // func code() uintptr
 TEXT ·code(SB), NOSPLIT, $0-8

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/program"
 )
 
@@ -153,6 +154,11 @@ func check(t *testing.T, tests []interpreted) {
 func TestOperations(t *testing.T) {
 	check(t, []interpreted{
 		{"exit", func(p *prog) { p.exit(42) }, ended{status: 42}},
+		{"jump", func(p *prog) {
+			p.op(program.OpJump, 0).Jump = 2
+			p.exit(1)
+			p.exit(5)
+		}, ended{status: 5}},
 		{"a system call", func(p *prog) {
 			p.op(unix.SYS_WRITE, 0, out, p.str("text"), con(4))
 			p.exit(0)
@@ -201,8 +207,24 @@ func TestOperations(t *testing.T) {
 			p.op(program.OpExpect, 0, p.data(0x12, 0x34, 0, 0, 0, 0, 0, 0), con(0xff00), con(0x3500), con(uint64(unix.EXDEV)))
 			p.exit(0)
 		}, failed(1, unix.EXDEV)},
+		{"decimal", func(p *prog) {
+			at := p.data(make([]byte, 80)...)
+			for i, n := range []uint64{0, 7, 10, 4194304, 9999999999} {
+				p.op(program.OpDecimal, 0, program.Arg{Kind: program.Addr, Value: at.Value + uint64(16*i)}, con(n))
+			}
+			p.op(unix.SYS_WRITE, 0, out, at, con(80))
+			p.exit(0)
+		}, ended{out: padded("0", "7", "10", "4194304", "9999999999")}},
 		{"fail", func(p *prog) { p.op(program.OpFail, 0) }, failed(0, unix.ENOENT)},
 	})
+}
+
+// padded is each text with NULs after it, in sixteen bytes.
+func padded(texts ...string) (s string) {
+	for _, text := range texts {
+		s += text + strings.Repeat("\x00", 16-len(text))
+	}
+	return s
 }
 
 func TestFailures(t *testing.T) {
@@ -335,6 +357,14 @@ func TestFork(t *testing.T) {
 			p.op(program.OpInit, 0, result(0), out)
 			p.exit(11)
 		}, ended{out: "\x00\x0b\x00\x00"}},
+		{"init goes on at the signal that is its own", func(p *prog) {
+			info := make([]byte, 128) // siginfo_t: from nobody of this PID namespace, queued (SI_QUEUE)
+			info[0], info[8], info[9], info[10], info[11] = program.SignalAnother, 0xff, 0xff, 0xff, 0xff
+			p.op(unix.SYS_GETPID, 0)
+			p.op(unix.SYS_RT_SIGQUEUEINFO, 0, result(0), con(program.SignalAnother), p.data(info...))
+			p.op(program.OpInit, 0, bad, out, con(0), con(program.SignalAnother))
+			p.exit(7)
+		}, ended{status: 7}},
 		{"init and a command that a signal ends", func(p *prog) {
 			p.op(unix.SYS_CLONE, program.Fork, con(uint64(unix.SIGCHLD))).Jump = 2
 			p.op(program.OpInit, 0, result(0), out)
@@ -370,7 +400,7 @@ func TestTooLarge(t *testing.T) {
 	p := &prog{}
 	p.Data = make([]byte, blockSize)
 	_, err := Start(&p.Program, program.Slots{})
-	want := "the steps of this sandbox take 4194480 bytes, more than 4194304; it has too many mounts, masks or variables"
+	want := "the steps of this sandbox take 4194480 bytes, more than 2097104; it has too many mounts, masks or variables"
 	if err == nil || err.Error() != want {
 		t.Errorf("Start: %v, want %s", err, want)
 	}
@@ -420,7 +450,7 @@ func TestExtend(t *testing.T) {
 
 // TestEarlyBlock holds what the entry copies against what Encode makes.
 func TestEarlyBlock(t *testing.T) {
-	prelude := program.Prelude(program.Usual)
+	prelude := program.Prelude(sandbox.Shape{Namespaces: program.Usual})
 	want := make([]byte, prelude.Size())
 	slots := program.Slots{program.SlotReport: 5, program.SlotGo: 7, program.SlotGoWrite: 8}
 	if err := prelude.Encode(want, slots); err != nil {

@@ -14,7 +14,7 @@ import (
 var early struct {
 	block uintptr
 	pid   int64
-	pipes [3][2]int32 // status, report, go; reading end, writing end
+	pipes [3][2]int32 // status, report, go; reading end, writing end; the last is a socket pair
 	pidFD int32
 }
 
@@ -83,8 +83,8 @@ type Pipes struct{ Status, Report, Go [2]int }
 
 // Early hands over, to its first caller, the child that was started before the
 // Go runtime: it runs the Prelude of program.Usual. There is none unless this
-// program was linked with the entry, called as `run` and its standard
-// descriptors are open and no terminals.
+// program was linked with the entry, called as `run` or `shim` and its
+// standard descriptors are open and no terminals.
 func Early() (c *Child, p Pipes, ok bool) {
 	if early.pid == 0 {
 		return nil, p, false

@@ -2,7 +2,8 @@
 
 // entry is where the kernel starts sbx when it was linked with -E=sbx_entry
 // (Makefile): before the Go runtime, in the process's only thread. For
-// `sbx run` without a terminal it starts the child whose namespaces most
+// `sbx run`, and the `sbx shim` that wrapped programs are, without a terminal it
+// starts the child whose namespaces most
 // profiles ask for (early.go), so that the kernel makes them while the runtime
 // starts and the profile is read. Whatever is out of the ordinary is left to
 // Start: then nothing has happened here. In every case the runtime's own entry
@@ -21,6 +22,7 @@
 #define SYS_rt_sigaction 13
 #define SYS_ioctl   16
 #define SYS_madvise 28
+#define SYS_socketpair 53
 #define SYS_pipe2   293
 
 #define TCGETS        0x5401
@@ -28,16 +30,24 @@
 #define SIGCHLD       17
 #define AT_BASE       7
 #define O_CLOEXEC     0x80000
+#define SEQPACKET     0x80005 // with SOCK_CLOEXEC
 #define MADV_DONTFORK 10
 
 TEXT sbx_entry(SB), NOSPLIT|NOFRAME, $0
-	// argv[1] is "run". More strings follow it, so four bytes can be read.
+	// argv[1] is "run" or "shim". More strings follow it, so four bytes can be
+	// read, and a fifth of what begins with "shim".
 	MOVQ 0(SP), CX
 	CMPQ CX, $2
 	JLT  runtime
 	MOVQ 16(SP), SI
-	CMPL (SI), $0x006e7572
+	MOVL (SI), AX
+	CMPL AX, $0x006e7572
+	JEQ  called
+	CMPL AX, $0x6d696873
 	JNE  runtime
+	CMPB 4(SI), $0
+	JNE  runtime
+called:
 
 	// No dynamic loader: see loaded. Past argv and the environment lie pairs of
 	// the auxiliary vector (getauxval(3)), up to one of type 0.
@@ -109,9 +119,17 @@ pipe:
 	TESTQ AX, AX
 	JNE  undo
 	ADDQ $8, R12
-	LEAQ ·early+40(SB), AX
+	LEAQ ·early+32(SB), AX
 	CMPQ R12, AX
 	JNE  pipe
+	MOVQ $SYS_socketpair, AX
+	MOVQ $1, DI // AF_UNIX
+	MOVQ $SEQPACKET, SI
+	MOVQ $0, DX
+	MOVQ R12, R10
+	SYSCALL
+	TESTQ AX, AX
+	JNE  undo
 
 	LEAQ ·earlyBlock(SB), SI
 	MOVQ BX, DI

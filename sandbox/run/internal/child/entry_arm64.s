@@ -13,6 +13,7 @@
 #define SYS_close   57
 #define SYS_pipe2   59
 #define SYS_rt_sigaction 134
+#define SYS_socketpair 199
 #define SYS_munmap  215
 #define SYS_mmap    222
 #define SYS_madvise 233
@@ -22,6 +23,7 @@
 #define SIGCHLD       17
 #define AT_BASE       7
 #define O_CLOEXEC     0x80000
+#define SEQPACKET     0x80005
 #define MADV_DONTFORK 10
 
 TEXT sbx_entry(SB), NOSPLIT|NOFRAME, $0
@@ -32,7 +34,13 @@ TEXT sbx_entry(SB), NOSPLIT|NOFRAME, $0
 	MOVWU (R10), R11
 	MOVD $0x006e7572, R12
 	CMP  R12, R11
+	BEQ  called
+	MOVD $0x6d696873, R12
+	CMP  R12, R11
 	BNE  runtime
+	MOVBU 4(R10), R11
+	CBNZ R11, runtime
+called:
 
 	ADD  $16, RSP, R10
 	ADD  R9<<3, R10, R10
@@ -92,9 +100,16 @@ pipe:
 	SVC
 	CBNZ R0, undo
 	ADD  $8, R22
-	ADD  $40, R20, R9
+	ADD  $32, R20, R9
 	CMP  R9, R22
 	BNE  pipe
+	MOVD $1, R0
+	MOVD $SEQPACKET, R1
+	MOVD $0, R2
+	MOVD R22, R3
+	MOVD $SYS_socketpair, R8
+	SVC
+	CBNZ R0, undo
 
 	MOVD $·earlyBlock(SB), R9
 	MOVD R19, R10

@@ -1,0 +1,238 @@
+package access
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/sandboxes"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/screen"
+	"github.com/sbx-sandbox/sbx/sandbox/control"
+	"github.com/sbx-sandbox/sbx/sandbox/run"
+	"github.com/sbx-sandbox/sbx/sandbox/state"
+)
+
+// defaultKeys are docker's.
+const defaultKeys = "ctrl-p,ctrl-q"
+
+// AttachCommand is the verb attach.
+func AttachCommand() cli.Command {
+	return cli.Command{
+		Name: "attach", Args: "[FLAGS] NAME", Runs: true, Summary: "look at, and type into, a detached sandbox",
+		Long: "Show what a detached sandbox's command writes from now on, and pass on what is typed if it was started with --interactive or --tty. " +
+			"The keys of --detach-keys end that and leave the sandbox running. The exit status is the command's when it ends meanwhile.",
+		Example: "sbx attach web\nsbx attach --no-stdin --detach-keys=ctrl-x web",
+		Words:   sandboxes.FirstName,
+		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation) error {
+			keys, _ := parseKeys(defaultKeys)
+			noInput := false
+			cli.AddFlag(fs, cli.Flag{Name: "detach-keys", Arg: "KEYS", Group: cli.GroupProcess, Usage: "as ctrl-p,ctrl-q, which is the default; empty for none", Set: func(s string) (err error) {
+				keys, err = parseKeys(s)
+				return err
+			}})
+			cli.AddSwitch(fs, &noInput, "no-stdin", "", cli.GroupProcess, "pass nothing on")
+			return func(inv *cli.Invocation) error {
+				r, err := sandboxes.Only(inv)
+				if err != nil {
+					return err
+				}
+				return attach(inv, &r, keys, noInput)
+			}
+		},
+	}
+}
+
+// parseKeys reads docker's notation of keys: letters, and ctrl- with a letter or
+// one of @ [ \ ] ^ _.
+func parseKeys(s string) ([]byte, error) {
+	var keys []byte
+	if s == "" {
+		return nil, nil
+	}
+	for _, k := range strings.Split(s, ",") {
+		c, ctrl := strings.CutPrefix(k, "ctrl-")
+		if len(c) != 1 || ctrl && (c[0] < '@' || c[0] > '_') && (c[0] < 'a' || c[0] > 'z') {
+			return nil, fmt.Errorf("%q is no key, write for example ctrl-p,ctrl-q", k)
+		}
+		if ctrl {
+			keys = append(keys, c[0]&0x1f)
+		} else {
+			keys = append(keys, c[0])
+		}
+	}
+	return keys, nil
+}
+
+func attach(inv *cli.Invocation, r *state.Record, keys []byte, noInput bool) error {
+	c, err := sandboxes.Dial(r)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.Ask(control.Request{Op: control.Attach}); err != nil {
+		return err
+	}
+	_, fds, err := c.Answer()
+	if err != nil {
+		return sandboxes.Closing(r, err)
+	}
+	if len(fds) < 2 {
+		control.CloseAll(fds)
+		return errors.New("the supervisor gave no pipes")
+	}
+	a := &attached{inv: inv, conn: c, out: [2]int{fds[0], fds[1]}, in: -1, matched: keys}
+	defer func() { control.CloseAll([]int{a.out[0], a.out[1], a.in}) }()
+	switch {
+	case len(fds) > 2 && !noInput:
+		a.in = fds[2]
+	case len(fds) > 2:
+		unix.Close(fds[2])
+	}
+	return a.relay(r)
+}
+
+// attached passes on between this process's descriptors and a sandbox's.
+type attached struct {
+	inv     *cli.Invocation
+	conn    *control.Conn
+	out     [2]int
+	in      int // -1 for none
+	matched []byte
+	seen    int // how many of the detach keys were typed
+}
+
+func (a *attached) relay(r *state.Record) error {
+	raw, err := run.RawTerminal(0, a.in >= 0)
+	if err != nil {
+		return err
+	}
+	defer raw.Restore()
+	a.resize(raw)
+	buf := make([]byte, 32<<10)
+	for {
+		fds := []unix.PollFd{
+			{Fd: int32(a.out[0]), Events: unix.POLLIN}, {Fd: int32(a.out[1]), Events: unix.POLLIN},
+			{Fd: int32(a.conn.FD()), Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}, {Fd: int32(raw.Signals), Events: unix.POLLIN},
+		}
+		if a.in >= 0 {
+			fds[3].Fd = 0
+		}
+		if _, err := unix.Poll(fds, -1); err != nil {
+			if errors.Is(err, unix.EINTR) {
+				continue
+			}
+			return err
+		}
+		for i, w := range []*os.File{os.Stdout, os.Stderr} {
+			if fds[i].Revents&unix.POLLIN == 0 {
+				continue
+			}
+			if n, err := unix.Read(a.out[i], buf); err == nil && n > 0 {
+				if _, err := w.Write(buf[:n]); err != nil {
+					return err
+				}
+			}
+		}
+		if fds[4].Revents != 0 {
+			if end := raw.Took(); end {
+				return nil // it was for this process: the sandbox goes on
+			}
+			a.resize(raw)
+		}
+		if fds[3].Revents != 0 {
+			if detach := a.input(buf, raw.Is); detach {
+				raw.Restore()
+				fmt.Fprintln(a.inv.Err, "sbx: detached from "+screen.Printable(r.Name))
+				return nil
+			}
+		}
+		if fds[2].Revents != 0 && fds[0].Revents&unix.POLLIN == 0 && fds[1].Revents&unix.POLLIN == 0 {
+			if ended, err := a.heard(); err != nil || ended {
+				return err
+			}
+		}
+	}
+}
+
+// heard takes what the supervisor says. ended says that the command has ended,
+// with the status that is this process's own then.
+func (a *attached) heard() (ended bool, err error) {
+	reply, got, err := a.conn.Answer()
+	control.CloseAll(got)
+	switch {
+	case errors.Is(err, control.ErrClosed), errors.Is(err, unix.ECONNRESET):
+		a.inv.Status = 128 + int(unix.SIGKILL)
+		return true, nil
+	case err == nil && reply.Event == control.Ended:
+		a.inv.Status = reply.Code
+		return true, nil
+	}
+	return false, err
+}
+
+// input passes on what there is on standard input, a terminal or not.
+func (a *attached) input(buf []byte, terminal bool) (detach bool) {
+	n, err := unix.Read(0, buf)
+	switch {
+	case err == nil && n > 0:
+		return a.typed(buf[:n])
+	case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
+		return false
+	}
+	unix.Close(a.in)
+	a.in = -1
+	if !terminal { // what is piped in has an end, as a command expects of it
+		_ = a.conn.Ask(control.Request{Op: control.EOF})
+	}
+	return false
+}
+
+// typed passes on what was typed, up to the keys that detach.
+func (a *attached) typed(b []byte) (detach bool) {
+	var out bytes.Buffer
+	for _, c := range b {
+		switch {
+		case len(a.matched) > 0 && c == a.matched[a.seen]:
+			if a.seen++; a.seen == len(a.matched) {
+				a.write(out.Bytes())
+				return true
+			}
+			continue
+		case a.seen > 0: // they were only the beginning of something else
+			out.Write(a.matched[:a.seen])
+			a.seen = 0
+			if c == a.matched[0] {
+				a.seen = 1
+				continue
+			}
+		}
+		out.WriteByte(c)
+	}
+	a.write(out.Bytes())
+	return false
+}
+
+func (a *attached) write(b []byte) {
+	for len(b) > 0 {
+		n, err := unix.Write(a.in, b)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		b = b[n:]
+	}
+}
+
+func (a *attached) resize(raw *run.Raw) {
+	if rows, cols, ok := raw.Size(); ok {
+		_ = a.conn.Ask(control.Request{Op: control.Resize, Rows: rows, Cols: cols})
+	}
+}

@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/sbx-sandbox/sbx/profiles"
+)
+
+// ProfileAndCommand splits the arguments of run and explain. ref is "" when no
+// profile is named.
+func (inv *Invocation) ProfileAndCommand() (ref string, argv []string, err error) {
+	args := inv.Args
+	if len(args) == 0 || inv.Dash == 0 {
+		return "", args, nil
+	}
+	ref, argv = args[0], args[1:]
+	switch {
+	case ref == "":
+		return "", nil, Usagef("the profile's name is empty; leave it out for the default, as in sbx run -- COMMAND")
+	case len(argv) > 0 && argv[0] == "--":
+		return ref, argv[1:], nil
+	case inv.Verb.Strict && len(argv) > 0 && len(argv[0]) > 1 && argv[0][0] == '-':
+		env := profiles.HostEnv()
+		var none *profiles.NotFoundError
+		if _, err := profiles.Find(ref, env); errors.As(err, &none) && inPath(ref) {
+			return "", nil, Usagef("no profile %q; to run the command %s: sbx run -- %s", ref, ref, Typed(args))
+		}
+		return "", nil, Usagef("%s stands after the profile %s, where the command begins; flags stand before it, and a command that begins with a dash after --", argv[0], ref)
+	}
+	return ref, argv, nil
+}
+
+// Typed is how args are typed, up to the first that a shell would read otherwise.
+func Typed(args []string) string {
+	plain := func(r rune) bool {
+		return r < 0x7f && (r == '_' || r >= '-' && r <= ':' || r == '=' || r >= '@' && r <= 'Z' || r >= 'a' && r <= 'z')
+	}
+	for i, a := range args {
+		if a == "" || strings.ContainsFunc(a, func(r rune) bool { return !plain(r) }) {
+			return strings.Join(append(slices.Clone(args[:i]), "..."), " ")
+		}
+	}
+	return strings.Join(args, " ")
+}
+
+// Load reads the profile that ref means; "" is the nearest .sbx.toml, else the
+// user's default, else the built-in one.
+func (inv *Invocation) Load(ref string) (*profiles.Profile, error) {
+	inv.Env = profiles.HostEnv()
+	var r profiles.Ref
+	var err error
+	if ref == "" {
+		r, err = defaultProfile(inv.Env)
+	} else {
+		r, err = profiles.Find(ref, inv.Env)
+	}
+	var none *profiles.NotFoundError
+	if errors.As(err, &none) && inPath(ref) {
+		args := []string{ref}
+		if inv.Verb != nil && inv.Verb.Runs && len(inv.Args) > 0 && inv.Args[0] == ref {
+			args = inv.Args
+		}
+		return nil, fmt.Errorf("%w; to run the command %s: sbx run -- %s", err, ref, Typed(args))
+	}
+	if err != nil {
+		return nil, err
+	}
+	inv.Profile, err = profiles.Load(r, inv.Env)
+	return inv.Profile, err
+}
+
+func defaultProfile(env profiles.Env) (profiles.Ref, error) {
+	if env.Cwd != "" {
+		path, ok, err := profiles.Discover(env.Cwd, env)
+		if ok || err != nil {
+			return profiles.Ref{Path: path}, err
+		}
+	}
+	return profiles.Default(env)
+}
+
+// inPath reports whether a word is the name of a program; only a hint hangs on it.
+func inPath(word string) bool {
+	for dir := range strings.SplitSeq(os.Getenv("PATH"), ":") {
+		if st, err := os.Stat(filepath.Join(dir, word)); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return !strings.Contains(word, "/")
+		}
+	}
+	return false
+}
+
+// XDG is sbx's directory in one of the base directories of the XDG
+// specification, which says to ignore relative values; "" = there is no home.
+func (inv *Invocation) XDG(variable, fallback string) string {
+	dir := os.Getenv(variable)
+	if !filepath.IsAbs(dir) {
+		if inv.Env.Home == "" {
+			return ""
+		}
+		dir = filepath.Join(inv.Env.Home, fallback)
+	}
+	return filepath.Join(dir, "sbx")
+}
+
+// DataDir is sbx's directory for what it keeps; what that is, is for the error where
+// there is no home.
+func (inv *Invocation) DataDir(what string) (string, error) {
+	if inv.Env.Home == "" {
+		inv.Env = profiles.HostEnv()
+	}
+	data := inv.XDG("XDG_DATA_HOME", ".local/share")
+	if data == "" {
+		return "", fmt.Errorf("there is no home directory to keep %s in; set HOME or XDG_DATA_HOME", what)
+	}
+	return data, nil
+}

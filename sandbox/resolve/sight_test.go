@@ -1,0 +1,88 @@
+package resolve
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/sbx-sandbox/sbx/sandbox"
+)
+
+func TestSee(t *testing.T) {
+	p := &sandbox.Plan{Mounts: []sandbox.Mount{
+		{Kind: sandbox.Bind, Source: "/usr", Target: "/usr", IsDir: true, ReadOnly: true, From: "root.source"},
+		{Kind: sandbox.Symlink, Source: "usr/bin", Target: "/bin", From: "root.source"},
+		{Kind: sandbox.File, Target: "/etc/hosts", Why: "names without a name server"},
+		{Kind: sandbox.Tmpfs, Target: "/home/u", IsDir: true, From: "home.mode", Why: "an empty home"},
+		{Kind: sandbox.Bind, Source: "/home/u/.gitconfig", Target: "/home/u/.gitconfig", ReadOnly: true, From: "home.share[0]"},
+		{Kind: sandbox.Bind, Source: "/home/u/p", Target: "/home/u/p", IsDir: true, From: "workspace.access"},
+		{Kind: sandbox.Guard, Source: "/home/u/p/.git", Target: "/home/u/p/.git", IsDir: true, ReadOnly: true, From: "workspace.git"},
+		{Kind: sandbox.Guard, Source: "/home/u/p/.envrc", Target: "/home/u/p/.envrc", ReadOnly: true, From: "workspace.protect[3]"},
+		{Kind: sandbox.Mask, Target: "/home/u/p/.env", From: "workspace.hide[0]"},
+		{Kind: sandbox.Bind, Source: "/vols/cache", Target: "/home/u/.cache", IsDir: true, Private: true, From: "mounts./home/u/.cache", Why: "the volume cache"},
+		{Kind: sandbox.Bind, Source: "/srv/x", Target: "/data", IsDir: true, ReadOnly: true, From: "mounts./data"},
+	}}
+	host := []string{"/usr/bin/cc", "/usr", "/etc/shadow", "/home/u/.ssh/id", "/home/u/.gitconfig", "/home/u/p/f", "/home/u/p/.git/config", "/home/u/p/.envrc", "/home/u/p/.env", "/home/u/.cache/theirs", "/srv/x/f"}
+	exists := func(at string) bool { return slices.Contains(host, at) }
+	for _, tt := range []struct {
+		path        string
+		state       State
+		from        string
+		show, write string
+	}{
+		{"/usr/bin/cc", ReadOnly, "root.source", "", ""},
+		{"/usr/bin/nothing", Absent, "root.source", "", ""},
+		{"/bin", Own, "root.source", "", ""},
+		{"/etc/hosts", Own, "", "", ""},
+		{"/etc/shadow", Hidden, "", `mounts."/etc/shadow" = {}`, ""},
+		{"/etc/nothing", Absent, "", "", ""},
+		{"/home/u", Own, "home.mode", "", ""},
+		{"/home/u/.ssh/id", Hidden, "home.mode", `home.share = [".ssh/id"]`, ""},
+		{"/home/u/.ssh/nothing", Absent, "home.mode", "", ""},
+		{"/home/u/.gitconfig", ReadOnly, "home.share[0]", "", `mounts."/home/u/.gitconfig" = { access = "rw" }`},
+		{"/home/u/p/f", Writable, "workspace.access", "", ""},
+		{"/home/u/p/.git/config", ReadOnly, "workspace.git", "", `workspace.git = "guard"`},
+		{"/home/u/p/.envrc", ReadOnly, "workspace.protect[3]", "", `workspace.unprotect = [".envrc"]`},
+		{"/home/u/p/.env", Hidden, "workspace.hide[0]", "", ""},
+		{"/home/u/.cache/theirs", Hidden, "mounts./home/u/.cache", "", ""},
+		{"/home/u/.cache/other", Own, "mounts./home/u/.cache", "", ""},
+		{"/data/f", ReadOnly, "mounts./data", "", `mounts."/data".access = "rw"`},
+	} {
+		got := See(p, tt.path, exists)
+		if got.State != tt.state || got.From != tt.from || got.Show != tt.show || got.Write != tt.write || got.Why == "" {
+			t.Errorf("%s: %+v, want %+v", tt.path, got, tt)
+		}
+	}
+	p = &sandbox.Plan{Root: sandbox.Root{InPlace: true, ReadOnly: true, From: "root.source"}}
+	if got := See(p, "/etc/shadow", exists); got.State != ReadOnly || got.Write != `mounts."/etc/shadow" = "/etc/shadow:rw"` {
+		t.Errorf("in place: %+v", got)
+	}
+}
+
+func TestAsk(t *testing.T) {
+	in := input(t, "network.mode = \"user\"\nnetwork.allow = [\"ok.example:443\"]\nnetwork.deny = [\"no.example\"]")
+	user := planned(t, in)
+	none, host := planned(t, input(t, "")), planned(t, input(t, "network.mode = \"host\""))
+	for _, tt := range []struct {
+		plan    *sandbox.Plan
+		target  string
+		allowed bool
+		from    string
+		add     string
+	}{
+		{none, "a.example", false, "network.mode", `network = { mode = "user", allow = ["a.example:443"] }`},
+		{host, "a.example:80", true, "network.mode", ""},
+		{user, "ok.example", true, "network.allow[0]", ""},
+		{user, "ok.example:80", false, "network.allow", `network.allow = ["ok.example:80"]`},
+		{user, "no.example", false, "network.deny[0]", ""},
+	} {
+		got, err := Ask(tt.plan, tt.target)
+		if err != nil || got.Allowed != tt.allowed || got.From != tt.from || got.Add != tt.add || got.Why == "" && !got.Allowed {
+			t.Errorf("%s: %+v, %v, want %+v", tt.target, got, err, tt)
+		}
+	}
+	for _, bad := range []string{"", ":80", "a:b", "a.example:99999", "a b", "::1"} {
+		if got, err := Ask(user, bad); err == nil {
+			t.Errorf("%q: %+v", bad, got)
+		}
+	}
+}

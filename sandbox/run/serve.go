@@ -1,0 +1,228 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox"
+	"github.com/sbx-sandbox/sbx/sandbox/program"
+	"github.com/sbx-sandbox/sbx/sandbox/run/internal/child"
+	"github.com/sbx-sandbox/sbx/sandbox/run/internal/companion"
+)
+
+// server is fuse-overlayfs, serving one mount's layers.
+type server struct {
+	*companion.Companion
+	target string
+}
+
+// serveLayers starts fuse-overlayfs for each mount that the child hands out, in
+// the plan's order.
+func (s *sandboxed) serveLayers() error {
+	for i := range s.plan.Mounts {
+		m := &s.plan.Mounts[i]
+		if m.Kind != sandbox.Layers {
+			continue
+		}
+		if err := s.until(s.ends.layers); err != nil {
+			return err
+		}
+		fds, err := receive(s.ends.layers, 1+1+len(m.Lower))
+		if err != nil {
+			return fmt.Errorf("receiving the layers of %s: %w", m.Target, err)
+		}
+		if len(fds) == 0 {
+			return nil // the child is gone, and has reported why
+		}
+		c, err := s.serve(m, fds[0], fds[1:])
+		closeAll(fds)
+		if err != nil {
+			return fmt.Errorf("starting fuse-overlayfs for %s: %w", m.Target, err)
+		}
+		v := &server{c, m.Target}
+		s.servers = append(s.servers, v)
+		s.others = append(s.others, &other{fd: c.PidFD, take: v.ended})
+		said := &other{fd: c.Stderr}
+		said.take = func() error {
+			c.Take()
+			said.fd = c.Stderr
+			return nil
+		}
+		s.others = append(s.others, said)
+		if _, err := unix.Write(s.ends.layers, []byte{1}); err != nil && !errors.Is(err, unix.EPIPE) {
+			return fmt.Errorf("telling the sandbox that its layers are served: %w", err)
+		}
+	}
+	return nil
+}
+
+// ended is for when the server's pidfd can be read: nothing in its mount works
+// any more.
+func (v *server) ended() error {
+	return fmt.Errorf("the files of %s are gone: %w; everything in the sandbox was killed, what it had written is kept", v.target, v.Failure())
+}
+
+// receive takes one message with at most n descriptors; none is the end.
+func receive(socket, n int) (fds []int, err error) {
+	var data [1]byte
+	oob := make([]byte, unix.CmsgSpace(4*n))
+	var got, oobn int
+	for {
+		got, oobn, _, _, err = unix.Recvmsg(socket, data[:], oob, unix.MSG_CMSG_CLOEXEC)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if errors.Is(err, unix.ECONNRESET) { // it is gone, and had not read what it was told
+		return nil, nil
+	}
+	if err != nil || got == 0 {
+		return nil, err
+	}
+	msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err == nil && len(msgs) == 1 {
+		fds, err = unix.ParseUnixRights(&msgs[0])
+	}
+	if err != nil || len(fds) != n { // they come without where none is free
+		closeAll(fds)
+		return nil, unix.EMFILE
+	}
+	return fds, nil
+}
+
+// serve starts fuse-overlayfs in the sandbox's user namespace.
+func (s *sandboxed) serve(m *sandbox.Mount, device int, lower []int) (*companion.Companion, error) {
+	o := &s.plan.Overlay
+	var ours []int
+	defer func() { closeAll(ours) }()
+	kept, err := unix.Openat2(unix.AT_FDCWD, o.Path(), &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: o.Path(), Err: err}
+	}
+	ours = append(ours, kept)
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: "/dev/null", Err: err}
+	}
+	ours = append(ours, null)
+	var report, said [2]int
+	if err := unix.Pipe2(report[:], unix.O_CLOEXEC); err != nil {
+		return nil, err
+	}
+	ours = append(ours, report[:]...)
+	if err := unix.Pipe2(said[:], unix.O_CLOEXEC); err != nil {
+		return nil, err
+	}
+	ours = append(ours, said[1])
+	started := false
+	defer func() {
+		if !started {
+			unix.Close(said[0])
+		}
+	}()
+	if err := unix.SetNonblock(said[0], true); err != nil {
+		return nil, err
+	}
+	free, err := firstFree()
+	if err != nil {
+		return nil, err
+	}
+	prog, err := program.CompileServer(&program.Server{
+		Init: s.fd, Starter: unix.Getpid(), Path: o.Program, Device: device, Lower: lower, Kept: kept,
+		Upper: m.Upper, Work: m.Work, Stderr: said[1], Null: null, Free: free, Landlock: s.plan.Security.Landlock.ABI, Sync: o.Sync,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var slots program.Slots
+	slots[program.SlotReport] = uint64(report[1])
+	c, err := child.Start(prog, slots)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Forget()
+	started = true
+	server := companion.Adopt("fuse-overlayfs", c.PID, c.PidFD, said[0])
+	unix.Close(report[1])
+	unix.Close(said[1])
+	ours = []int{kept, null, report[0]}
+	if err := failedStep(prog, report[0]); err != nil {
+		server.Stop(0)
+		return nil, err
+	}
+	return server, nil
+}
+
+// failedStep waits until a program is executed, which closes the pipe, or says
+// which of its steps failed.
+func failedStep(prog *program.Program, report int) error {
+	var b [child.ReportSize]byte
+	n, err := readFull(report, b[:])
+	if err != nil || n == 0 {
+		return err
+	}
+	rep, err := child.ParseReport(b[:n])
+	if err != nil {
+		return err
+	}
+	step, err := prog.Step(program.OpIndex(rep.Offset))
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%s: %w", step.Doc(), rep.Errno)
+}
+
+// firstFree is a number from which on no descriptor is open.
+func firstFree() (int, error) {
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0, err
+	}
+	free := 3
+	for _, e := range list {
+		if n, err := strconv.Atoi(e.Name()); err == nil && n >= free {
+			free = n + 1
+		}
+	}
+	return free, nil
+}
+
+// flushing is how long fuse-overlayfs may take to write what the kernel still has
+// of the sandbox's files: it ends by itself then.
+const flushing = 30 * time.Second
+
+// stopServers waits for each server to end, once the sandbox is gone. The error
+// is that one did not end as it should: the command may have had no files, or
+// what the kernel still had of them was not written.
+func (s *sandboxed) stopServers(patience time.Duration) error {
+	var errs []error
+	for _, v := range s.servers {
+		end := time.Now().Add(patience)
+		if status, ended := v.EndBy(end); !ended {
+			errs = append(errs, fmt.Errorf("fuse-overlayfs had not written all of %s after %v, and was killed", v.target, patience))
+		} else if status != 0 {
+			errs = append(errs, fmt.Errorf("the files of %s are gone: %w; what was written is kept", v.target, v.Failure()))
+		}
+		s.said = append(s.said, v.Said())
+		v.Stop(0)
+	}
+	s.servers = nil
+	return errors.Join(errs...)
+}
+
+// served adds to the failure of a step what a server had to say.
+func (s *sandboxed) served(err error) error {
+	for _, v := range s.said {
+		if v != "" {
+			return fmt.Errorf("%w; fuse-overlayfs: %s", err, v)
+		}
+	}
+	return err
+}

@@ -1,0 +1,392 @@
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TakenError is a name that a sandbox has already.
+type TakenError struct{ Name, ID string }
+
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("the name %s is taken by the sandbox %s; choose another, or remove that one: sbx rm %s", e.Name, e.ID, e.Name)
+}
+
+// New makes the directory of a new sandbox and writes its record, in which the
+// ids of this process, the time, and what is not said yet of name and id are
+// filled in. A sandbox without a name gets one of its profile's and its id; one
+// with a name gets it only if no other has it.
+func (s *Store) New(r *Record) error {
+	if r.Name != "" {
+		if err := CheckName(r.Name); err != nil {
+			return err
+		}
+	}
+	at, err := lookHere()
+	if err != nil {
+		return err
+	}
+	if r.Supervisor, err = Look(os.Getpid()); err != nil {
+		return err
+	}
+	r.Version, r.Boot, r.PIDNS = Version, at.boot, at.pidns
+	if r.Created.IsZero() {
+		r.Created = time.Now()
+	}
+	again := false // its directory may be there: it was registered before
+	switch {
+	case r.ID != "":
+		again = true
+	case r.Unrecorded:
+		r.ID = DerivedID(r.Supervisor, r.Boot)
+	default:
+		if r.ID, err = NewID(); err != nil {
+			return err
+		}
+	}
+	dir := s.path(r.ID)
+	if err := unix.Mkdir(dir, 0o700); err != nil && !(again && errors.Is(err, unix.EEXIST)) {
+		return &os.PathError{Op: "mkdir", Path: dir, Err: err}
+	}
+	if err := checkPrivate(dir); err != nil {
+		return err
+	}
+	named := r.Name != "" && r.Name != DerivedName(r.ID)
+	if !named {
+		r.Name = DerivedName(r.ID)
+	}
+	if err := s.Save(r); err != nil {
+		_ = unix.Rmdir(dir)
+		return err
+	}
+	if !named {
+		return nil
+	}
+	if err := s.claim(r.Name, r.ID); err != nil {
+		_ = s.clear(r.ID)
+		return err
+	}
+	return nil
+}
+
+// Save writes the record, whole or not at all.
+//
+// Precondition: this process is the sandbox's supervisor, or there is none any
+// more.
+func (s *Store) Save(r *Record) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return s.WriteFile(r.ID, recordFile, text)
+}
+
+// WriteFile puts a file in a sandbox's directory, whole or not at all.
+func (s *Store) WriteFile(id, name string, text []byte) error {
+	dir := s.path(id)
+	tmp := filepath.Join(dir, pendingFile)
+	fd, err := unix.Open(tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: tmp, Err: err}
+	}
+	err = writeAll(fd, text)
+	unix.Close(fd)
+	if err == nil {
+		err = unix.Rename(tmp, filepath.Join(dir, name))
+	}
+	if err != nil {
+		_ = unix.Unlink(tmp)
+		return &os.PathError{Op: "write", Path: filepath.Join(dir, name), Err: err}
+	}
+	return nil
+}
+
+func writeAll(fd int, b []byte) error {
+	for len(b) > 0 {
+		n, err := unix.Write(fd, b)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// claim gives the name to id. A link to a sandbox that is gone is nobody's, and
+// a record that is being buried has no claim: burying takes the lock as well.
+func (s *Store) claim(name, id string) error {
+	unlock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	names := filepath.Join(s.dir, "names")
+	if err := unix.Mkdir(names, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+		return &os.PathError{Op: "mkdir", Path: names, Err: err}
+	}
+	if err := checkPrivate(names); err != nil {
+		return err
+	}
+	path := s.namePath(name)
+	for range 2 {
+		err := unix.Symlink("../"+id, path)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EEXIST) {
+			return &os.PathError{Op: "symlink", Path: path, Err: err}
+		}
+		switch other := s.takenBy(name); other {
+		case "":
+		case id:
+			return nil
+		default:
+			return &TakenError{Name: name, ID: other}
+		}
+		_ = unix.Unlink(path) // whoever had it is gone
+	}
+	return &TakenError{Name: name, ID: "that was started at the same time"}
+}
+
+// takenBy is the id of the sandbox that has a name, "" for none. It changes
+// nothing.
+func (s *Store) takenBy(name string) string {
+	to, err := os.Readlink(s.namePath(name))
+	if err != nil {
+		return ""
+	}
+	at, err := lookHere()
+	id := filepath.Base(to)
+	if err != nil || !ValidID(id) {
+		return ""
+	}
+	r, err := s.read(id)
+	if errors.Is(err, os.ErrNotExist) || err == nil && (r.Name != name || r.abandoned(at) && !r.Keep) {
+		return ""
+	}
+	return id // also where its record can't be read: who knows what it is
+}
+
+// abandoned says that the sandbox's supervisor is dead and had no time to say
+// that the sandbox has ended.
+func (r *Record) abandoned(at here) bool {
+	switch {
+	case !r.Alive():
+		return false
+	case r.Boot != at.boot:
+		return true
+	case r.PIDNS != at.pidns:
+		return false // who lives in another PID namespace can't be seen
+	}
+	return !r.Supervisor.Lives()
+}
+
+// holder is the sandbox that has a name.
+func (s *Store) holder(name string) (Record, error) {
+	to, err := os.Readlink(s.namePath(name))
+	if err != nil {
+		return Record{}, err
+	}
+	r, err := s.Load(filepath.Base(to))
+	if err == nil && r.Name != name {
+		return Record{}, os.ErrNotExist
+	}
+	return r, err
+}
+
+// Linked is the id that the link of a name leads to, "" where there is none.
+// Whether the sandbox lives, its socket tells; its record has everything else,
+// and takes longer to read than to connect.
+func (s *Store) Linked(name string) string {
+	if s == nil || CheckName(name) != nil {
+		return ""
+	}
+	to, err := os.Readlink(s.namePath(name))
+	if id := filepath.Base(to); err == nil && ValidID(id) && checkPrivate(s.path(id)) == nil {
+		return id
+	}
+	return ""
+}
+
+// Load reads the record of the sandbox with an id. What a supervisor left that
+// died is put right first: a sandbox that was not to be kept is removed, and
+// does not exist; another has ended.
+func (s *Store) Load(id string) (Record, error) {
+	at, err := lookHere()
+	if err != nil {
+		return Record{}, err
+	}
+	return s.load(id, at)
+}
+
+func (s *Store) load(id string, at here) (Record, error) {
+	if !ValidID(id) {
+		return Record{}, fmt.Errorf("%q is no id: %w", id, os.ErrNotExist)
+	}
+	dir := s.path(id)
+	if err := checkPrivate(dir); err != nil {
+		return Record{}, err
+	}
+	r, err := s.read(id)
+	if errors.Is(err, os.ErrNotExist) {
+		return Record{}, s.unborn(id)
+	}
+	if err != nil || !r.abandoned(at) {
+		return r, err
+	}
+	// It may have said its last word while we looked.
+	if r, err = s.read(id); err != nil || !r.Alive() {
+		return r, err
+	}
+	return s.bury(r, at)
+}
+
+// unborn is a directory without a record: its maker writes one at once, or died.
+func (s *Store) unborn(id string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(s.path(id), &st); err == nil && time.Since(time.Unix(st.Mtim.Unix())) > 10*time.Second {
+		_ = s.clear(id)
+	}
+	return &os.PathError{Op: "open", Path: filepath.Join(s.path(id), recordFile), Err: unix.ENOENT}
+}
+
+func (s *Store) read(id string) (Record, error) {
+	path := filepath.Join(s.path(id), recordFile)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return Record{}, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd) // bare: package os would first set up the runtime's poller
+	const most = 1 << 20
+	text := make([]byte, 0, 4096)
+	for {
+		if len(text) == cap(text) {
+			text = slices.Grow(text, len(text))
+		}
+		n, err := unix.Read(fd, text[len(text):cap(text)])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		text = text[:len(text)+max(n, 0)]
+		if err != nil || n == 0 || len(text) > most {
+			break
+		}
+	}
+	r, err := parse(text)
+	if err == nil && r.ID != id {
+		err = fmt.Errorf("it is of the sandbox %q", r.ID)
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("%s: %w; if no sandbox of that id runs, remove the directory", path, err)
+	}
+	return r, nil
+}
+
+// bury puts right what a dead supervisor left. Its death was the sandbox's, as
+// PID 1 dies with it.
+func (s *Store) bury(r Record, at here) (Record, error) {
+	const code = 128 + int(unix.SIGKILL)
+	why := "its supervisor was killed, and the sandbox with it"
+	if r.Boot != at.boot {
+		why = "the host was restarted"
+	}
+	s.Note(&r, ActionDie, "exit_code", strconv.Itoa(code), "error", why)
+	if !r.Keep {
+		if err := s.Remove(&r); err != nil {
+			return Record{}, err
+		}
+		return Record{}, &os.PathError{Op: "open", Path: s.path(r.ID), Err: unix.ENOENT}
+	}
+	r.Status, r.ExitCode, r.Error = Exited, code, why
+	r.Finished = time.Now()
+	_ = unix.Unlink(filepath.Join(s.path(r.ID), SocketFile))
+	return r, s.Save(&r)
+}
+
+// Remove forgets a sandbox: its name and its directory.
+//
+// Precondition: it has ended, or this process is its supervisor.
+func (s *Store) Remove(r *Record) error {
+	if err := s.release(r.Name, r.ID); err != nil {
+		return err
+	}
+	if err := s.clear(r.ID); err != nil {
+		return err
+	}
+	if !r.Started.IsZero() {
+		s.Note(r, ActionRemove)
+	}
+	return nil
+}
+
+// release gives up the claim to a name, if id has it.
+func (s *Store) release(name, id string) error {
+	has := func() bool {
+		to, err := os.Readlink(s.namePath(name))
+		return err == nil && filepath.Base(to) == id
+	}
+	if !has() {
+		return nil // nothing to lock for: a name that is not id's will not become so
+	}
+	unlock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if has() {
+		_ = unix.Unlink(s.namePath(name))
+	}
+	return nil
+}
+
+// clear removes a sandbox's directory and what sbx put there.
+func (s *Store) clear(id string) error {
+	dir := s.path(id)
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer unix.Close(fd)
+	for _, name := range own {
+		_ = unix.Unlinkat(fd, name, 0)
+	}
+	if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
+		return &os.PathError{Op: "rmdir", Path: dir, Err: err}
+	}
+	return nil
+}
+
+// Rename gives a sandbox another name, in the store; whoever calls it then
+// saves the record, which has the new one.
+func (s *Store) Rename(r *Record, name string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	if name == r.Name {
+		return fmt.Errorf("%s is its name already", name)
+	}
+	if err := s.claim(name, r.ID); err != nil {
+		return err
+	}
+	old := r.Name
+	r.Name = name
+	if err := s.Save(r); err != nil {
+		r.Name = old
+		return errors.Join(err, s.release(name, r.ID))
+	}
+	return s.release(old, r.ID)
+}

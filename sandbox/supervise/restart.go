@@ -1,0 +1,129 @@
+package supervise
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox/run"
+	"github.com/sbx-sandbox/sbx/sandbox/state"
+)
+
+// Kind is when a command is started again.
+type Kind string
+
+// The kinds of Policy.
+const (
+	Never     Kind = "" // when somebody asks for it
+	OnFailure Kind = "on-failure"
+	Always    Kind = "always" // but for who was stopped
+)
+
+// Policy is when a command is started again by itself.
+type Policy struct {
+	Kind Kind
+	Most int // times in all, 0 for no limit
+}
+
+// ParsePolicy reads podman's spelling: no, on-failure[:N], always, unless-stopped.
+// The last two differ in what a daemon does with the stopped when it starts
+// itself (docker-run(1), "--restart"). There is none here: who was stopped stays
+// so under either.
+func ParsePolicy(s string) (Policy, error) {
+	kind, most, limited := strings.Cut(s, ":")
+	switch {
+	case s == "no":
+		return Policy{}, nil
+	case s == "always", s == "unless-stopped":
+		return Policy{Kind: Always}, nil
+	case kind != "on-failure":
+		return Policy{}, fmt.Errorf("no policy %q, use no, on-failure, on-failure:N, always or unless-stopped", s)
+	case !limited:
+		return Policy{Kind: OnFailure}, nil
+	}
+	n, err := strconv.Atoi(most)
+	if err != nil || n < 1 {
+		return Policy{}, fmt.Errorf("%q is not how many times, from 1 on", most)
+	}
+	return Policy{Kind: OnFailure, Most: n}, nil
+}
+
+// Commands that end at once are started again ever more slowly, as docker does.
+const (
+	firstDelay = 100 * time.Millisecond
+	mostDelay  = time.Minute
+	settled    = 10 * time.Second // how long a command must run to count as well
+)
+
+// startAgain decides whether the command is started again, and waits until it is
+// time.
+func (s *Supervisor) startAgain(status run.Status, failure error) bool {
+	asked := s.again
+	s.again = false
+	var interrupted *run.InterruptedError
+	switch {
+	case asked && (failure == nil || errors.As(failure, &interrupted)): // it may have been asked before the command ran
+		s.delay = 0
+	case failure != nil:
+		return false
+	case s.stopping || !s.o.Policy.wants(status.Code, s.rec.Restarts):
+		return false
+	case time.Since(s.startedAt) > settled:
+		s.delay = firstDelay
+	default:
+		s.delay = min(max(2*s.delay, firstDelay), mostDelay)
+	}
+	s.stopping, s.frozen = false, false
+	s.rec.Status, s.rec.Init = state.Starting, state.Process{}
+	s.rec.Restarts++
+	if s.save() != nil {
+		return false
+	}
+	return s.idle(s.delay)
+}
+
+func (p Policy) wants(code, restarts int) bool {
+	switch p.Kind {
+	case Always:
+		return true
+	case OnFailure:
+		return code != 0 && (p.Most == 0 || restarts < p.Most)
+	}
+	return false
+}
+
+// idle answers others for a while. It returns false when one of them asked for
+// the end.
+func (s *Supervisor) idle(d time.Duration) bool {
+	for end := time.Now().Add(d); !s.stopping; {
+		left := time.Until(end)
+		if left <= 0 || s.again {
+			s.again = false
+			return true
+		}
+		fds := []unix.PollFd{{Fd: int32(s.listen), Events: unix.POLLIN}}
+		conns := s.conns
+		for _, c := range conns {
+			fds = append(fds, unix.PollFd{Fd: int32(c.FD()), Events: unix.POLLIN})
+		}
+		if n, err := unix.Poll(fds, int(left/time.Millisecond)+1); err != nil || n == 0 {
+			if err != nil && !errors.Is(err, unix.EINTR) {
+				return false
+			}
+			continue
+		}
+		for i, c := range conns {
+			if fds[1+i].Revents != 0 {
+				_ = c.take() // it never fails: see its end
+			}
+		}
+		if fds[0].Revents != 0 {
+			_ = s.accept()
+		}
+	}
+	return false
+}
