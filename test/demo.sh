@@ -8,6 +8,6 @@ echo "workspace:   $PWD"
 echo "network:     $(sed -n 's/^ *\([a-z0-9]*\):.*/\1/p' /proc/net/dev | tr '\n' ' ')"
 echo "processes:   $(ls -d /proc/[0-9]* | wc -l), PID 1 is $(cat /proc/1/comm)"
 echo "ssh keys:    $(ls "$HOME/.ssh" 2>&1 | head -1)"
-echo "building:    go build ./..."
-go build -buildvcs=false ./...
+echo "building:    go build ./cmd/sbx"
+go build -buildvcs=false -o /dev/null ./cmd/sbx
 echo "built."

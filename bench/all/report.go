@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sbx-sandbox/sbx/bench/internal/measure"
+	"github.com/sbx-sandbox/sbx/bench/internal/section"
 	"github.com/sbx-sandbox/sbx/bench/internal/table"
 )
 
@@ -122,7 +123,14 @@ func (r report) write(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(path, []byte(b.String()), 0o644)
+	others, err := section.Tail(path, section.Networks, section.Layers)
+	if err != nil {
+		return err
+	}
+	if others != "" {
+		others = "\n" + others
+	}
+	return os.WriteFile(path, []byte(b.String()+others), 0o644)
 }
 
 const method = "## Method\n\n" +

@@ -43,7 +43,7 @@ func processRows() []row {
 			probe:   []string{"sh", "-c", `sleep 0.3; exec "$@"`, "sh", "PROBE", "status", "1", "CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd", "NoNewPrivs"},
 			outside: []string{"PROBE", "status", "self", "CapBnd", "NoNewPrivs"},
 			control: "~CapBnd 0*[1-9a-f].* NoNewPrivs 0|NoNewPrivs 0 .*",
-			want:    "~^CapInh 0{16} CapPrm 0{16} CapEff 0{16} CapBnd (0{16}|00000000800405fb) CapAmb 0{16} NoNewPrivs 1\n$",
+			want:    "~^CapInh 0{16} CapPrm (0{16}|00000000800405fb) CapEff 0{16} CapBnd (0{16}|00000000800405fb) CapAmb 0{16} NoNewPrivs 1\n$",
 		})
 	}
 	all = append(all, row{

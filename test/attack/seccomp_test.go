@@ -58,6 +58,9 @@ func filterRows() []row {
 		{"as fake root", "[user]\nas = \"root\"\n"},
 		{"compiled at the start", "[security]\nseccomp_deny = [\"swapon\"]\n"},
 		{"with a filter of PID 1's own", "[security]\nseccomp_deny = [\"setsid\", \"umask\"]\n"},
+		{"traced", "[security]\ntrace_denied = true\n"},
+		{"strict, traced", "[security]\nseccomp = \"strict\"\ntrace_denied = true\n"},
+		{"traced, with a filter of PID 1's own", "[security]\nseccomp_deny = [\"setsid\", \"umask\"]\ntrace_denied = true\n"},
 		{"with programs of 32 bits", "[security]\nmultiarch = true\n"},
 	} {
 		all = append(all, row{

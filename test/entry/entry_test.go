@@ -45,7 +45,7 @@ func TestEntry(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		sbx    string
-		shell  string // SBX is the traced sbx, STRACE what traces
+		shell  string // SBX is the traced sbx, STRACE what traces, SHIM makes one called true
 		early  bool   // a child is started before the runtime
 		late   bool   // one is started by it
 		status int
@@ -55,6 +55,12 @@ func TestEntry(t *testing.T) {
 		{"another network", with, "SBX run --network=host -- true </dev/null", true, true, 0},
 		{"no such profile", with, "SBX run nothing-of-this-name </dev/null", true, false, 125},
 		{"only explained", with, "SBX run --explain build -- true </dev/null", true, false, 0},
+		{"a wrapped program", with, "SHIM; STRACE ./true </dev/null", true, false, 0},
+		{"a wrapped program at a terminal", with, "SHIM; script -qec 'STRACE ./true' /dev/null </dev/null", false, true, 0},
+		{"a wrapped program with another network", with, "SHIM; echo 'flags = [\"--network=host\"]' >>true; STRACE ./true </dev/null", true, true, 0},
+		{"a wrapped program as it is", with, "SHIM; SBX_WRAP=off STRACE ./true </dev/null", true, false, 0},
+		{"no shim", with, "SBX shim nothing-of-this-name </dev/null", true, false, 125},
+		{"a longer verb than shim", with, "SBX shims </dev/null", false, false, 2},
 		{"a closed descriptor", with, "SBX run -- true <&-", false, true, 0},
 		{"another verb", with, "SBX version </dev/null", false, false, 0},
 		{"a longer verb", with, "SBX runs </dev/null", false, false, 2},
@@ -66,8 +72,9 @@ func TestEntry(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
 			trace := filepath.Join(dir, "trace")
+			shim := `printf '#!` + tt.sbx + ` shim\ncommand = "true"\nprofile = "builtin:build"\n' >true; chmod +x true`
 			strace := "strace -f -qqq -e trace=clone3,sched_getaffinity -o " + trace
-			cmd := exec.Command("sh", "-c", strings.NewReplacer("STRACE", strace, "SBX", strace+" "+tt.sbx).Replace(tt.shell))
+			cmd := exec.Command("sh", "-c", strings.NewReplacer("SBX_WRAP", "SBX_WRAP", "SHIM", shim, "STRACE", strace, "SBX", strace+" "+tt.sbx).Replace(tt.shell))
 			cmd.Dir = dir
 			var out bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &out, &out
@@ -96,6 +103,31 @@ func TestEntry(t *testing.T) {
 				t.Errorf("a child after the runtime: %v\n%s", late, text)
 			}
 		})
+	}
+}
+
+// TestBypass: a program that a shim becomes has no child of sbx's and none of its
+// descriptors.
+func TestBypass(t *testing.T) {
+	sbxtest.Require(t, sbxtest.UserNS)
+	sbxtest.Leftovers(t)
+	dir := t.TempDir()
+	shim := "#!" + link(t, "-ldflags=-E=sbx_entry") + " shim\ncommand = \"sh\"\nprofile = \"builtin:build\"\n"
+	if err := os.WriteFile(filepath.Join(dir, "sh"), []byte(shim), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var said [2]string
+	for i, sh := range []string{"sh", filepath.Join(dir, "sh")} {
+		cmd := exec.Command(sh, "-c", "read -r children </proc/$$/task/$$/children; echo \"children:$children\"; cd /proc/$$/fd && echo *")
+		cmd.Env = append(os.Environ(), "SBX_WRAP=off")
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		said[i] = string(out)
+	}
+	if said[0] != said[1] || !strings.HasPrefix(said[1], "children:\n") {
+		t.Errorf("by the shim it has\n%sand else\n%s", said[1], said[0])
 	}
 }
 

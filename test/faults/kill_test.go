@@ -42,12 +42,12 @@ func runs(t *testing.T, few int) int {
 const busy = `sleep 100 & (sleep 100 &) ; setsid sleep 100 & echo up; wait`
 
 // startTime is how long a sandbox takes to start and end.
-func startTime(t *testing.T, w *world.World, profile string) time.Duration {
+func startTime(t *testing.T, w *world.World, argv []string) time.Duration {
 	t.Helper()
 	best := time.Hour
 	for range 3 {
 		begin := time.Now()
-		if got := w.Run(t, w.Sandboxed(profile, "true")...); got.Code != 0 {
+		if got := w.Run(t, argv...); got.Code != 0 {
 			t.Fatalf("status %d: %s", got.Code, got.Err)
 		}
 		best = min(best, time.Since(begin))
@@ -65,6 +65,7 @@ func TestKilled(t *testing.T) {
 		victim func(sbx int, below []world.Process) int
 		helper bool // kill when newuidmap or newgidmap runs
 		during bool // kill when the command runs, else while the sandbox is starting
+		bare   bool // the host refuses user namespaces
 	}{
 		{name: "supervisor at start", profile: single, victim: supervisor},
 		{name: "supervisor at start, range of ids", profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}, victim: supervisor},
@@ -75,6 +76,13 @@ func TestKilled(t *testing.T) {
 		{name: "supervisor while newuidmap runs", profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}, helper: true, victim: supervisor},
 		{name: "newuidmap", helper: true, profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}},
 		{name: "init at start, range of ids", profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}, victim: named("sbx-init")},
+		{name: "supervisor at start, no namespaces", bare: true, profile: fallback, needs: bareNeeds, victim: supervisor},
+		{name: "supervisor during the run, no namespaces", bare: true, profile: fallback, needs: bareNeeds, victim: supervisor, during: true},
+		{name: "ward at start, no namespaces", bare: true, profile: fallback, needs: bareNeeds, victim: named("sbx-ward")},
+		{name: "ward during the run, no namespaces", bare: true, profile: fallback, needs: bareNeeds, victim: named("sbx-ward"), during: true},
+		{name: "init at start, no namespaces", bare: true, profile: fallback, needs: bareNeeds, victim: named("sbx-init")},
+		{name: "init during the run, no namespaces", bare: true, profile: fallback, needs: bareNeeds, victim: named("sbx-init"), during: true},
+		{name: "the command during the run, no namespaces", bare: true, profile: fallback, needs: bareNeeds, victim: named("sh"), during: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			sbxtest.Require(t, tt.needs...)
@@ -82,10 +90,14 @@ func TestKilled(t *testing.T) {
 			sbxtest.Leftovers(t)
 			world.Adopt(t)
 			p := w.Profile(t, tt.profile)
-			span := 2 * startTime(t, w, p)
+			sandboxed := w.Sandboxed
+			if tt.bare {
+				sandboxed = func(p string, argv ...string) []string { return world.Refused(w.Sandboxed(p, argv...)...) }
+			}
+			span := 2 * startTime(t, w, sandboxed(p, "true"))
 			hit, codes := 0, map[int]int{}
 			for i := range runs(t, 60) {
-				cmd := w.Command(w.Sandboxed(p, "sh", "-c", busy)...)
+				cmd := w.Command(sandboxed(p, "sh", "-c", busy)...)
 				out, err := cmd.StdoutPipe()
 				if err != nil {
 					t.Fatal(err)
@@ -129,7 +141,10 @@ func TestKilled(t *testing.T) {
 				t.Error("nothing was ever killed")
 			}
 			t.Logf("killed %d times; sbx ended with %v", hit, codes)
-			if names, _ := os.ReadDir(w.Home + "/run"); len(names) > 0 {
+			if tt.bare { // a supervisor that was killed left its directory to the next one
+				w.Run(t, sandboxed(p, "true")...)
+			}
+			if names := world.Runtime(w.Home); len(names) > 0 {
 				t.Errorf("the runtime directory holds %v", names)
 			}
 		})
@@ -207,6 +222,7 @@ func TestOneAfterAnother(t *testing.T) {
 	sbxtest.Leftovers(t)
 	world.Adopt(t)
 	p := w.Profile(t, "")
+	w.Run(t, w.Sandboxed(p, "false")...) // leaves what sbx why tells of the last that failed
 	before := len(files(t, w.Home))
 	for i := range runs(t, 100) {
 		if got := w.Run(t, w.Sandboxed(p, "sh", "-c", fmt.Sprintf("setsid sleep 100 & exit %d", i%100))...); got.Code != i%100 {

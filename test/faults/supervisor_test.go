@@ -45,6 +45,8 @@ var own = []ownCall{
 	{unix.SYS_GETDENTS64, "getdents64", []unix.Errno{unix.EIO, unix.ENOMEM}, nil},
 	{unix.SYS_READLINKAT, "readlinkat", []unix.Errno{unix.EIO, unix.ENOMEM}, nil},
 	{unix.SYS_STATX, "statx", []unix.Errno{unix.EIO, unix.ENOMEM}, nil},
+	{unix.SYS_STATFS, "statfs", []unix.Errno{unix.EIO}, nil},
+	{unix.SYS_FLOCK, "flock", []unix.Errno{unix.ENOLCK, unix.EINTR}, nil},
 	{unix.SYS_FSTATFS, "fstatfs", []unix.Errno{unix.EIO}, nil},
 	{unix.SYS_LANDLOCK_CREATE_RULESET, "landlock_create_ruleset", []unix.Errno{unix.ENOSYS, unix.EOPNOTSUPP}, nil},
 	{unix.SYS_FACCESSAT, "faccessat", []unix.Errno{unix.EIO}, nil},
@@ -56,6 +58,7 @@ var own = []ownCall{
 	{unix.SYS_PRLIMIT64, "prlimit64", []unix.Errno{unix.EPERM}, nil},
 	{unix.SYS_DUP3, "dup3", []unix.Errno{unix.EMFILE}, nil},
 	{unix.SYS_MKDIRAT, "mkdirat", []unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EROFS}, nil},
+	{unix.SYS_TIMERFD_CREATE, "timerfd_create", []unix.Errno{unix.EMFILE, unix.ENOMEM}, nil},
 	{unix.SYS_PIDFD_SEND_SIGNAL, "pidfd_send_signal", []unix.Errno{unix.EPERM}, nil},
 }
 
@@ -99,6 +102,9 @@ var runtimes = []int{
 // asked for, or say why not; the command has a whole sandbox or none.
 func TestSupervisorFails(t *testing.T) {
 	for _, k := range kinds {
+		if k.bare { // whose process 0 is first a shell that makes the host refuse namespaces
+			continue
+		}
 		t.Run(k.name, func(t *testing.T) {
 			b := breakable(t, k)
 			type fault struct {
@@ -214,8 +220,11 @@ func endSupervisor(t *testing.T, kind inject.Kind, few int) {
 				name := fmt.Sprintf("sbx's call %d of %d, number %d", i, n, b.whole.Calls["0"][i].Nr)
 				rep, said := b.run(t, &inject.Fault{Kind: kind, Who: "0", N: i, Nr: inject.Any})
 				b.tries++
-				b.after(t, name, rep)
 				ran := b.read(t)
+				if k.bare { // sbx that was killed leaves its directory to the next one, which removes it
+					_ = b.Command(b.argv...).Run()
+				}
+				b.after(t, name, rep)
 				b.whollyOrNot(t, name, ran, "")
 				ends[fmt.Sprintf("status %d, ran: %v", rep.Code(), ran != nil)]++
 				if !rep.Fired {

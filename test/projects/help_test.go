@@ -41,6 +41,8 @@ var plain = []string{"Documents/letter.txt", "src/other/main.c", ".config/app/se
 type site struct {
 	*world.World
 	Project string
+	refused bool   // the host refuses user namespaces
+	steal   string // the script of TestThefts' packages
 }
 
 // newSite makes a home with decoys and, in its src/NAME, a git repository with
@@ -148,6 +150,10 @@ func (s *site) outside(t *testing.T, argv ...string) world.Result {
 // sandboxed runs a command in the project in the profile's sandbox.
 func (s *site) sandboxed(t *testing.T, profile string, argv ...string) world.Result {
 	t.Helper()
+	if s.refused {
+		argv = append([]string{s.Sbx, "run", "--set", "security.fallback=landlock", profile, "--"}, argv...)
+		return s.wait(t, world.Refused(argv...))
+	}
 	return s.wait(t, s.Sandboxed(profile, argv...))
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,6 +27,9 @@ var toolDirs = []string{"/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin",
 
 // find is the path of an installed program.
 func find(name string) (string, error) {
+	if filepath.IsAbs(name) && unix.Access(name, unix.X_OK) == nil {
+		return name, nil
+	}
 	for _, dir := range toolDirs {
 		path := dir + "/" + name
 		if unix.Access(path, unix.X_OK) == nil {
@@ -196,6 +200,21 @@ func probeLandlock() error {
 		return fmt.Errorf("ABI %d of Landlock", abi)
 	}
 	return nil
+}
+
+// probeScope has systemd's own tool make a scope, and looks there whether the
+// kernel holds its limits: where a controller is missing nobody says so.
+func probeScope() error {
+	path, err := find("systemd-run")
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 4*patience) // an emulated guest takes its time
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, "--user", "--scope", "--quiet", "-p", "MemoryMax=64M", "-p", "CPUQuota=20%", "-p", "TasksMax=50", "/bin/sh", "-ec",
+		`d=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup); test "$(cat $d/memory.max $d/cpu.max $d/pids.max | tr '\n' ' ')" = "67108864 20000 100000 50 "`)
+	cmd.Env = append(os.Environ(), "LC_ALL=C", fmt.Sprintf("XDG_RUNTIME_DIR=/run/user/%d", os.Getuid()))
+	return said(cmd)
 }
 
 func probeRoot() error {

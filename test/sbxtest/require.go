@@ -30,12 +30,13 @@ var (
 	Pasta    = Feature{"pasta", sync.OnceValue(probePasta)}       // pasta starts a command in a network of its own
 	TTY      = Feature{"tty", sync.OnceValue(probeTTY)}           // a pseudo-terminal
 	Landlock = Feature{"landlock", sync.OnceValue(probeLandlock)} // Landlock with scopes
+	Scope    = Feature{"scope", sync.OnceValue(probeScope)}       // the user's systemd makes a scope whose limits hold
 	Root     = Feature{"root", sync.OnceValue(probeRoot)}         // the test runs as root
 )
 
 // Features are the features above by their names.
 func Features() []Feature {
-	return []Feature{UserNS, Subuid, Overlay, FUSE, Tun, Pasta, TTY, Landlock, Root}
+	return []Feature{UserNS, Subuid, Overlay, FUSE, Tun, Pasta, TTY, Landlock, Scope, Root}
 }
 
 // Tool is the feature of having a program installed.
@@ -43,6 +44,16 @@ func Tool(name string) Feature {
 	return Feature{name, func() error {
 		_, err := find(name)
 		return err
+	}}
+}
+
+// Given is the feature of being told something by a variable of the environment.
+func Given(name, variable string) Feature {
+	return Feature{name, func() error {
+		if os.Getenv(variable) == "" {
+			return errors.New(variable + " is not set")
+		}
+		return nil
 	}}
 }
 

@@ -169,6 +169,16 @@ func (w *World) Sandboxed(profile string, argv ...string) []string {
 	return append([]string{w.Sbx, "run", profile, "--"}, argv...)
 }
 
+// refusing runs a command in a user namespace that allows no more of them, as
+// the person and without any capability.
+const refusing = `echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --ambient-caps=-all --inh-caps=-all -- "$@"`
+
+// Refused is the argument vector that runs argv where the host refuses user
+// namespaces. It takes unshare(1) and setpriv(1).
+func Refused(argv ...string) []string {
+	return append([]string{"/usr/bin/unshare", "--user", "--map-current-user", "--keep-caps", "--", "/bin/sh", "-c", refusing, "sh"}, argv...)
+}
+
 // Wait runs cmd to its end. One that gets stuck is killed and fails the test.
 func Wait(t testing.TB, cmd *exec.Cmd) Result {
 	t.Helper()
@@ -230,4 +240,18 @@ func (w *World) Intact(t testing.TB) {
 // Exists says whether there is something at path.
 func Exists(path string) bool {
 	return unix.Faccessat(unix.AT_FDCWD, path, unix.F_OK, unix.AT_SYMLINK_NOFOLLOW) == nil
+}
+
+// Runtime lists what is in the runtime directory below home. That of sbx's own
+// may stay, empty.
+func Runtime(home string) (left []string) {
+	for _, dir := range []string{home + "/run", home + "/run/sbx"} {
+		names, _ := os.ReadDir(dir)
+		for _, n := range names {
+			if dir != home+"/run" || n.Name() != "sbx" {
+				left = append(left, n.Name())
+			}
+		}
+	}
+	return left
 }

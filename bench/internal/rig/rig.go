@@ -3,6 +3,7 @@
 package rig
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -140,31 +141,25 @@ func (r *Rig) makeFiles(f Flags, account *user.User) error {
 	if err != nil {
 		return err
 	}
-	uid, gid := id32(account.Uid), id32(account.Gid)
-	parent := f.Work
-	if parent == "" {
-		parent = bin
-		if unix.Access(bin, unix.W_OK) != nil {
-			parent = account.HomeDir
-		}
+	parent := cmp.Or(f.Work, bin)
+	if f.Work == "" && unix.Access(bin, unix.W_OK) != nil {
+		parent = account.HomeDir
 	}
 	if parent, err = filepath.Abs(parent); err != nil {
 		return err
 	}
-	work, err := r.mkdirTemp(parent, "run-")
-	if err != nil {
+	if r.work, err = r.mkdirTemp(parent, "run-"); err != nil {
 		return err
 	}
-	r.work = work
+	work := r.work
 	// The payload lies in the directory the candidates start in, so it is visible
 	// wherever that directory is; a copy below /tmp would be hidden by most of them.
 	ws := filepath.Join(work, "ws")
-	if err := os.MkdirAll(ws, 0o755); err != nil {
-		return err
-	}
 	home := filepath.Join(work, "home") // nobody's settings count, and nothing is left in them
-	if err := os.MkdirAll(home, 0o755); err != nil {
-		return err
+	for _, dir := range []string{ws, home} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
 	}
 	for _, name := range []string{"true0", "idle0"} {
 		if err := copyFile(filepath.Join(ws, name), filepath.Join(bin, name)); err != nil {
@@ -177,23 +172,14 @@ func (r *Rig) makeFiles(f Flags, account *user.User) error {
 		"bundle": filepath.Join(work, "bundle"), "rootfs": filepath.Join(work, "bundle/rootfs"),
 		"uid": account.Uid, "gid": account.Gid,
 	}
-	r.names["newuidmap"], _ = lookPath("newuidmap", r.path)
-	r.names["newgidmap"], _ = lookPath("newgidmap", r.path)
-	subuid, _ := os.ReadFile("/etc/subuid")
-	subgid, _ := os.ReadFile("/etc/subgid")
-	var gids string
-	r.names["subuid"], r.names["subcount"] = subordinate(string(subuid), account.Username, account.Uid)
-	r.names["subgid"], gids = subordinate(string(subgid), account.Username, account.Gid)
-	if r.names["subcount"] != gids {
-		r.names["subcount"] = "" // two ranges of different length: not a case worth a row
-	}
+	r.nameSubordinates(account)
 	if err := os.MkdirAll(r.names["state"], 0o755); err != nil {
 		return err
 	}
 	if err := writeProfiles(r.names["profiles"]); err != nil {
 		return err
 	}
-	if err := writeBundle(r.names["bundle"], filepath.Join(bin, "true0"), uid, gid); err != nil {
+	if err := writeBundle(r.names["bundle"], filepath.Join(bin, "true0"), id32(account.Uid), id32(account.Gid)); err != nil {
 		return err
 	}
 	short, err := r.mkdirTemp("", "bench-") // podman's limit is 50 characters
@@ -204,9 +190,29 @@ func (r *Rig) makeFiles(f Flags, account *user.User) error {
 		return err
 	}
 	r.names["short"] = short
+	return r.start(account, ws, home)
+}
+
+// nameSubordinates finds the account's ranges of ids, and what maps them.
+func (r *Rig) nameSubordinates(account *user.User) {
+	r.names["newuidmap"], _ = lookPath("newuidmap", r.path)
+	r.names["newgidmap"], _ = lookPath("newgidmap", r.path)
+	subuid, _ := os.ReadFile("/etc/subuid")
+	subgid, _ := os.ReadFile("/etc/subgid")
+	var gids string
+	r.names["subuid"], r.names["subcount"] = subordinate(string(subuid), account.Username, account.Uid)
+	r.names["subgid"], gids = subordinate(string(subgid), account.Username, account.Gid)
+	if r.names["subcount"] != gids {
+		r.names["subcount"] = "" // two ranges of different length: not a case worth a row
+	}
+}
+
+// start starts the starter in ws, as the account and with its environment. As root
+// it gives the account what was made for it.
+func (r *Rig) start(account *user.User, ws, home string) (err error) {
 	env := []string{
 		"PATH=" + r.path, "HOME=" + home, "USER=" + account.Username, "LOGNAME=" + account.Username,
-		"LANG=C", "TERM=dumb", "XDG_RUNTIME_DIR=" + r.runtimeDir(account.Uid, short),
+		"LANG=C", "TERM=dumb", "XDG_RUNTIME_DIR=" + r.runtimeDir(account.Uid, r.names["short"]),
 	}
 	var cred *syscall.Credential
 	if r.Root {
@@ -214,7 +220,7 @@ func (r *Rig) makeFiles(f Flags, account *user.User) error {
 			return err
 		}
 		for _, dir := range r.temp {
-			if err := chownAll(dir, int(uid), int(gid)); err != nil {
+			if err := chownAll(dir, int(id32(account.Uid)), int(id32(account.Gid))); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -57,4 +58,18 @@ func calls([]string) {
 	try("keyctl", unix.SYS_KEYCTL, unix.KEYCTL_GET_KEYRING_ID, ^uintptr(0)-2, 0)
 	try("add_key", unix.SYS_ADD_KEY, uintptr(unsafe.Pointer(&b)), uintptr(unsafe.Pointer(&b)), 0)
 	try("unshare NEWUSER", unix.SYS_UNSHARE, unix.CLONE_NEWUSER|unix.CLONE_NEWNS|1, 0, 0)
+}
+
+// accept takes one connection at a socket that listens, a descriptor, and sends a
+// text there.
+func accept(args []string) {
+	listen, err := strconv.Atoi(args[0])
+	if err != nil {
+		fail("%v", err)
+	}
+	fd, _, err := unix.Accept4(listen, unix.SOCK_CLOEXEC)
+	if err == nil {
+		_, err = unix.Write(fd, []byte(args[1]))
+	}
+	say(err)
 }

@@ -8,7 +8,8 @@ import (
 func abstract(args []string) {
 	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
-		fail("%v", err)
+		say(err)
+		return
 	}
 	say(unix.Connect(s, &unix.SockaddrUnix{Name: "@" + args[0]}))
 }

@@ -30,6 +30,7 @@ func main() {
 // probes are the probes by name. What they print is compared as a whole.
 func probes() map[string]func(args []string) {
 	return map[string]func([]string){
+		"accept":      accept,
 		"connect":     connect,
 		"calls":       calls,
 		"inflight":    inFlight,
@@ -50,6 +51,7 @@ func probes() map[string]func(args []string) {
 		"groups":      func([]string) { say(unix.Setgroups([]int{})) },
 		"mknod":       mknod,
 		"kill":        kill,
+		"queue":       queue,
 		"abstract":    abstract,
 		"handed":      handed,
 		"pid":         attackPID,
@@ -67,6 +69,7 @@ func probes() map[string]func(args []string) {
 		"keyread":     keyRead,
 		"keylink":     keyLink,
 		"forks":       forks,
+		"hog":         hog,
 		"inotify":     inotify,
 		"timers":      timers,
 		"queues":      queues,
@@ -88,6 +91,14 @@ func probes() map[string]func(args []string) {
 		"ignores":     ignores,
 		"marker":      marker,
 		"state":       state,
+		"tcp":         tcp,
+		"pairto":      pairTo,
+		"prlimit":     prlimit,
+		"renice":      renice,
+		"shared":      shared,
+		"truncate":    truncates,
+		"refusals":    refusals,
+		"listener":    listener,
 	}
 }
 

@@ -7,8 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -162,6 +164,7 @@ func clone(args []string) {
 // while the file at args[1] is there. "some" stands for fewer than n.
 func forks(args []string) {
 	n, _ := strconv.Atoi(args[0])
+	threads(8)
 	var last error
 	var cmds []*exec.Cmd
 	for len(cmds) < n {
@@ -177,6 +180,22 @@ func forks(args []string) {
 		cmd.Process.Kill()
 		cmd.Wait()
 	}
+}
+
+// threads has Go's runtime make n threads, which it keeps: once no more can be
+// made it would end this process for want of one.
+func threads(n int) {
+	var all sync.WaitGroup
+	all.Add(n)
+	for range n {
+		go func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			all.Done()
+			all.Wait() // each is held until there are n
+		}()
+	}
+	all.Wait()
 }
 
 // hold says on standard error that it holds what it took, until path is gone.

@@ -220,7 +220,29 @@ func (t *tracer) trace(pid int) error {
 			return fmt.Errorf("tracing process %s: %w", th.name, err)
 		}
 	}
+	t.release()
 	return nil
+}
+
+// release lets those go on whose starter was killed before it could tell of them.
+// They are traced from their first moment, and stand still.
+func (t *tracer) release() {
+	for id := range t.early {
+		_ = unix.PtraceDetach(id)
+	}
+	for range 1000 {
+		var ws unix.WaitStatus
+		id, err := unix.Wait4(-1, &ws, unix.WALL|unix.WNOTHREAD|unix.WNOHANG, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil: // there is none
+			return
+		case id == 0: // one has not come to its first stop yet
+			time.Sleep(time.Millisecond)
+		case ws.Stopped():
+			_ = unix.PtraceDetach(id)
+		}
+	}
 }
 
 // wait is wait4(2) for this thread's children and tracees.

@@ -3,7 +3,8 @@ cat >bad.c <<'END'
 #include <pthread.h>
 #include <stdlib.h>
 static int shared;
-static void *other(void *arg) { shared++; return arg; }
+static void more(void) { for (int i = 0; i < 100000; i++) shared++; }
+static void *other(void *arg) { more(); return arg; }
 int main(int argc, char **argv) {
 	switch (argc > 1 ? argv[1][0] : 0) {
 	case 'a': { char *p = malloc(8); free(p); return p[argc]; }
@@ -12,7 +13,7 @@ int main(int argc, char **argv) {
 	case 't': {
 		pthread_t t;
 		pthread_create(&t, NULL, other, NULL);
-		shared++;
+		more();
 		return pthread_join(t, NULL);
 	}
 	}

@@ -9,10 +9,13 @@
 
 int main(void)
 {
-	char path[] = "/tmp/kv.XXXXXX", key[16];
-	int i, fd = mkstemp(path);
+	char path[4096], key[16];
+	const char *tmp = getenv("TMPDIR");
+	int i, fd;
 	struct kv *kv;
 
+	snprintf(path, sizeof path, "%s/kv.XXXXXX", tmp ? tmp : "/tmp");
+	fd = mkstemp(path);
 	assert(fd >= 0 && close(fd) == 0);
 	kv = kv_open(path);
 	assert(kv && kv_count(kv) == 0);

@@ -23,10 +23,12 @@ static void *writer(void *arg)
 
 int main(void)
 {
-	char path[] = "/tmp/kv.XXXXXX";
+	char path[4096];
+	const char *tmp = getenv("TMPDIR");
 	pthread_t thread[8];
 	long i;
 
+	snprintf(path, sizeof path, "%s/kv.XXXXXX", tmp ? tmp : "/tmp");
 	assert(mkstemp(path) >= 0);
 	kv = kv_open(path);
 	assert(kv);

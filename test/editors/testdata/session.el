@@ -1,0 +1,23 @@
+;; A session in Emacs: the file is opened, eglot started by the settings that sbx
+;; prints, the mistake found, and the definition jumped to.
+(setq make-backup-files nil auto-save-default nil create-lockfiles nil
+      eglot-sync-connect 60 eglot-connect-timeout 60 eglot-autoshutdown t)
+(require 'eglot)
+(load (getenv "SETTINGS") nil t t)
+(defun say (&rest args) (princ (apply #'format args)) (terpri))
+(find-file (getenv "FILE"))
+(call-interactively #'eglot)
+(say "server: %s" (combine-and-quote-strings (process-command (jsonrpc--process (eglot-current-server)))))
+(flymake-mode 1)
+(let ((end (time-add (current-time) 60)))
+  (while (and (null (flymake-diagnostics)) (time-less-p (current-time) end))
+    (accept-process-output nil 0.2)
+    (flymake-start)))
+(dolist (d (flymake-diagnostics))
+  (say "diagnostic: %s" (flymake-diagnostic-text d)))
+(goto-char (point-max))
+(re-search-backward "twice")
+(call-interactively #'xref-find-definitions)
+(say "definition: line %d" (line-number-at-pos))
+(eglot-shutdown (eglot-current-server))
+(say "the end")
