@@ -21,7 +21,8 @@ const grace = 3 * time.Second
 
 // Leftovers fails the test if, when it ends, there is anything that was not
 // there when Leftovers was called: a process the test started at whatever
-// depth, a mount, an entry in $XDG_RUNTIME_DIR/sbx, or an open file.
+// depth, a mount, an entry in $XDG_RUNTIME_DIR/sbx, or an open file. Such a
+// process is ended, so that the next test doesn't meet it.
 //
 // Call it first, so that it looks after the test's other cleanups. It must not
 // be used in tests that run beside each other: they'd see one another. For
@@ -42,15 +43,20 @@ func watch(t testing.TB, grace time.Duration) {
 	before := look(t)
 	t.Cleanup(func() {
 		t.Helper()
+		var now state
 		var added []string
 		for end := time.Now().Add(grace); ; time.Sleep(20 * time.Millisecond) {
-			added = before.added(look(t))
+			now = look(t)
+			added = before.added(now)
 			if len(added) == 0 || time.Now().After(end) {
 				break
 			}
 		}
 		for _, a := range added {
 			t.Errorf("left behind: %s", a)
+			if pid := now[a]; pid != 0 {
+				_ = unix.Kill(pid, unix.SIGKILL) // of another user, it stays
+			}
 		}
 	})
 }
@@ -67,12 +73,13 @@ func startPoller(t testing.TB) {
 	w.Close()
 }
 
-// state is a set of things by a name that a person can act on.
-type state map[string]bool
+// state is a set of things by a name that a person can act on; of a process it
+// has the number.
+type state map[string]int
 
 // added lists what is in now and not in s.
 func (s state) added(now state) []string {
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(now)), func(k string) bool { return s[k] })
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(now)), func(k string) bool { _, ok := s[k]; return ok })
 }
 
 func look(t testing.TB) state {
@@ -128,7 +135,7 @@ func addProcesses(s state) error {
 		pid := todo[0]
 		todo = append(todo[1:], children[pid]...)
 		// The start time tells it from a later process of the same number.
-		s[fmt.Sprintf("process %d (%s, started at tick %s)", pid, seen[pid].name, seen[pid].began)] = true
+		s[fmt.Sprintf("process %d (%s, started at tick %s)", pid, seen[pid].name, seen[pid].began)] = pid
 	}
 	return nil
 }
@@ -139,7 +146,7 @@ func addMounts(s state) error {
 		return err
 	}
 	for line := range strings.Lines(string(text)) {
-		s["mount "+strings.TrimSpace(line)] = true
+		s["mount "+strings.TrimSpace(line)] = 0
 	}
 	return nil
 }
@@ -157,7 +164,7 @@ func addRuntime(s state) error {
 			return err
 		}
 		if path != filepath.Join(dir, "sbx") { // the directory itself may stay
-			s["file "+path] = true
+			s["file "+path] = 0
 		}
 		return nil
 	})
@@ -173,7 +180,7 @@ func addFiles(s state) error {
 		if err != nil {
 			continue // the descriptor Glob read the directory with
 		}
-		s[fmt.Sprintf("open file %s: %s", filepath.Base(fd), target)] = true
+		s[fmt.Sprintf("open file %s: %s", filepath.Base(fd), target)] = 0
 	}
 	return nil
 }

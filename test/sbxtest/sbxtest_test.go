@@ -47,8 +47,10 @@ func TestLeftovers(t *testing.T) {
 					t.Fatal(err)
 				}
 				return func() {
-					syscall.Kill(pid, syscall.SIGKILL)
-					syscall.Wait4(pid, nil, 0, nil)
+					var status syscall.WaitStatus
+					if _, err := syscall.Wait4(pid, &status, 0, nil); err != nil || status.Signal() != syscall.SIGKILL {
+						t.Errorf("it was left running: %v, %#x", err, status)
+					}
 				}
 			},
 			want: "(sleep,",
