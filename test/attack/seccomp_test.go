@@ -204,7 +204,7 @@ func outside(t *testing.T, w *world.World, probe []string) {
 	t.Helper()
 	got := w.Run(t, expand(w, probe)...)
 	if got.Code >= 128 || got.Code == 2 { // a segmentation fault, Go's word for it
-		sbxtest.Require(t, sbxtest.Missing("ia32", fmt.Sprintf("needs ia32: int $0x80 ends the program with status %d", got.Code)))
+		sbxtest.Require(t, sbxtest.Missing("ia32", fmt.Sprintf("int $0x80 ends the program with status %d", got.Code)))
 	}
 	if got.Out != "reached\n" {
 		t.Errorf("control: outside it says %q, %q", got.Out, got.Err)

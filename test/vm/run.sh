@@ -17,7 +17,7 @@ root=$(cd "$here/../.." && pwd)
 export CGO_ENABLED=0
 events=
 
-chosen=(./test/limits ./test/attack='TestAttacks/R4[123]' ./test/life='Test(Bundle|RuntimeGone)$'
+chosen=(./test/limits ./test/attack='TestAttacks/R4[123]|TestAttacks/R20-filter/32_bits' ./test/life='Test(Bundle|RuntimeGone)$'
 	./test/faults='Test(NoRuntimeDir|RuntimeDirGone)$' ./sandbox/state ./sandbox/cgroup ./test/dist)
 
 # skip says why there is no guest, and leaves.
