@@ -143,6 +143,10 @@ func (r *resolver) bareFilter() {
 		return
 	}
 	r.plan.Bare.Filter = code
+	if !r.keysRefused { // by the policy
+		r.lose("security.seccomp", "keyrings of its own: those of the host's user are all there is, and it reaches none")
+	}
+	r.keysRefused = true
 }
 
 // unixJudged says that Landlock judges connections to sockets with a path.

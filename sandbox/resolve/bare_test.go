@@ -166,6 +166,24 @@ func TestBareRefused(t *testing.T) {
 	}
 }
 
+// TestBareKeys: without namespaces the user's keyrings are the host's, so none is
+// reached whatever the policy allows.
+func TestBareKeys(t *testing.T) {
+	for _, text := range []string{"", "security.seccomp = \"unconfined\"", "security.seccomp_allow = [\"keyctl\"]"} {
+		p := planned(t, bareInput(t, fallback+text))
+		if state, _ := feature(p, "keyring"); state != "enforced" {
+			t.Errorf("%q: keyring is %s", text, state)
+		}
+		said := slices.ContainsFunc(p.Notes, func(n sandbox.Note) bool { return strings.Contains(n.Text, "keyrings of its own") })
+		if said != (text != "") {
+			t.Errorf("%q: what is lost is said: %v", text, said)
+		}
+		if state, _ := feature(planned(t, input(t, text)), "keyring"); (state == "enforced") != (text == "") {
+			t.Errorf("control: %q with namespaces: keyring is %s", text, state)
+		}
+	}
+}
+
 // TestBareHome: what leads into the home leads to what stands in for it, but for
 // what the profile shows.
 func TestBareHome(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -191,6 +192,22 @@ for p in $init $ward $sbx; do "$0" pid $p; "$0" kill $p; done`
 	}
 }
 
+// TestSignals sends a process of the host's a signal in every way but kill(2).
+func TestSignals(t *testing.T) {
+	sbxtest.Leftovers(t)
+	p := newPerson(t)
+	ways := []string{"tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd", "owner"}
+	all := func(result string) string { return strings.Join(ways, ": "+result+"\n") + ": " + result + "\n" }
+	if got := p.outside(t, p.Probe, "signals", fmt.Sprint(p.sleeper(t))); got.Out != all("reached") {
+		t.Errorf("control: outside it says %q, %q", got.Out, got.Err)
+	}
+	for _, profile := range []string{fallback, unfiltered} {
+		if got := p.inside(t, profile, p.Probe, "signals", fmt.Sprint(p.sleeper(t))); got.Out != all("denied: EPERM") {
+			t.Errorf("profile %q: inside it says %q, %q", profile, got.Out, got.Err)
+		}
+	}
+}
+
 func TestKeyrings(t *testing.T) {
 	sbxtest.Leftovers(t)
 	p := newPerson(t)
@@ -200,9 +217,11 @@ func TestKeyrings(t *testing.T) {
 		if got := p.outside(t, append(with, probe...)...); got.Out != "reached\n" {
 			t.Errorf("control: outside it says %q, %q", got.Out, got.Err)
 		}
-		argv := append(with, p.Sandboxed(p.Profile(t, fallback), probe...)...)
-		if got := p.outside(t, argv...); !strings.HasPrefix(got.Out, "denied: E") {
-			t.Errorf("%q: inside it says %q, %q", probe, got.Out, got.Err)
+		for _, profile := range []string{fallback, unfiltered, fallback + "seccomp_allow = [\"@keyring\"]\n"} {
+			argv := append(slices.Clone(with), p.Sandboxed(p.Profile(t, profile), probe...)...)
+			if got := p.outside(t, argv...); !strings.HasPrefix(got.Out, "denied: E") {
+				t.Errorf("%q, profile %q: inside it says %q, %q", probe, profile, got.Out, got.Err)
+			}
 		}
 	}
 }

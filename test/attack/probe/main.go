@@ -51,6 +51,7 @@ func probes() map[string]func(args []string) {
 		"groups":      func([]string) { say(unix.Setgroups([]int{})) },
 		"mknod":       mknod,
 		"kill":        kill,
+		"signals":     signals,
 		"queue":       queue,
 		"abstract":    abstract,
 		"handed":      handed,
