@@ -60,13 +60,11 @@ func (s *sandboxed) findInit(c *child.Child) {
 // awaitInit waits until nothing of a bare sandbox is left, when its first process
 // is gone: init may be ending the rest. Only those two hold the pipe's other end.
 func (s *sandboxed) awaitInit() {
-	if !s.bare {
-		return
-	}
 	var b [16]byte
-	for n := 1; n > 0; {
+	for n := 1; s.bare && n > 0; {
 		n, _ = readFull(s.ends.status, b[:])
 	}
+	s.gone = true
 }
 
 // initKilled is the signal that ended PID 1, 0 for none. In a bare sandbox the

@@ -202,6 +202,7 @@ func (st *Start) Run(p *sandbox.Plan, a Attendant) (Status, error) {
 		mark = audit.Begin(p.Audit.Trees) // before the command can write, after the child has copied descriptors
 		defer mark.Close()
 	}
+	defer s.end() // before all that is let go of above
 	if err := s.start(st.child); err != nil {
 		s.kill()
 		_ = s.stopServers(time.Second) // what they said is what there is to know
@@ -293,6 +294,8 @@ type sandboxed struct {
 	prog      *program.Program
 	ends      *ends
 	bare      bool // without namespaces
+	reaped    bool // its first process was waited for
+	gone      bool // nothing of it is left
 	pid       int
 	fd        int       // its pidfd
 	init      int       // the pidfd of the process that signals are for, the same but in a bare one
@@ -605,9 +608,19 @@ func readFull(fd int, b []byte) (n int, err error) {
 // kill ends everything in the sandbox and waits for it. PID 1's death is the
 // death of all in its PID namespace (pid_namespaces(7)).
 func (s *sandboxed) kill() {
-	slay(s.pid, s.fd)
-	s.reap()
+	if !s.reaped { // its number may be another's by then
+		slay(s.pid, s.fd)
+		s.reap()
+	}
 	s.awaitInit()
+}
+
+// end is kill for a sandbox that may be over: after a panic it is not, and the
+// command would see what it was given go away.
+func (s *sandboxed) end() {
+	if !s.gone {
+		s.kill()
+	}
 }
 
 // slay kills a child that nobody has waited for, so that its number is its own
@@ -624,6 +637,7 @@ func (s *sandboxed) reap() unix.WaitStatus {
 	for {
 		_, err := unix.Wait4(s.pid, &ws, 0, nil)
 		if !errors.Is(err, unix.EINTR) {
+			s.reaped = true
 			return ws
 		}
 	}

@@ -46,7 +46,7 @@ var rows = []struct {
 	{"state of before a reboot, pids of others", []string{"sandbox/state.TestForged", "sandbox/state.TestDeadSupervisor"}},
 	{"the clock jumps", []string{"sandbox/run.TestMonotonic"}},
 	{"the terminal hangs up, stops, changes size; ^C without end", []string{"TestTerminalRestored", "TestTerminalSuspended", "TestTerminalSize", "TestTerminalStorm", "TestTerminalStalled"}},
-	{"a panic, or a crash of the runtime, in sbx", []string{"TestSupervisorCrashes"}},
+	{"a panic, or a crash of the runtime, in sbx", []string{"TestSupervisorCrashes", "TestPanicEndsFirst"}},
 	{"two sandboxes of one name, two versions", []string{"test/life.TestOneName", "sandbox/state.TestOneName", "sandbox/state.TestBadRecords"}},
 	{"files of subordinate ids that their owner can't delete", []string{"test/files.TestForeignFiles", "test/files.TestKeptKilled"}},
 	{"a workspace on a file system without what overlays need", []string{"test/files.TestUnfit", "sandbox/resolve.TestLayersFaults"}},

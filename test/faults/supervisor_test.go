@@ -10,8 +10,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-sandbox/sbx/sandbox/run"
 	"github.com/sbx-sandbox/sbx/test/faults/inject"
 	"github.com/sbx-sandbox/sbx/test/sbxtest"
+	"github.com/sbx-sandbox/sbx/test/world"
 )
 
 // ownCall is a kind of system call.
@@ -239,6 +241,60 @@ func endSupervisor(t *testing.T, kind inject.Kind, few int) {
 				}
 			}
 			t.Logf("%d moments: %v", b.tries, ends)
+		})
+	}
+}
+
+// panics is an attendant that brings its supervisor down when the command runs.
+type panics struct{ init int }
+
+func (p *panics) Begun(b *run.Sandbox) error {
+	p.init = b.Init()
+	return nil
+}
+func (p *panics) Runs() error     { panic("the test's") }
+func (p *panics) Summoned() error { return nil }
+
+// TestPanicEndsFirst: after a panic nothing of the sandbox lives any more when
+// what the command was given is let go of, such as its directory.
+func TestPanicEndsFirst(t *testing.T) {
+	for _, k := range []kind{{name: "build"}, {name: "bare", bare: true, profile: fallback, needs: bareNeeds}} {
+		t.Run(k.name, func(t *testing.T) {
+			sbxtest.Require(t, append(k.needs, sbxtest.UserNS)...)
+			b := &broken{World: world.New(t), kind: k}
+			file := b.Profile(t, k.profile)
+			// Control: it runs where nobody panics. What a process makes once is made.
+			if st, err := run.Run(b.plan(t, file, []string{"sh", "-c", "exit 7"})); err != nil || st.Code != 7 {
+				t.Fatalf("control: status %d, %v", st.Code, err)
+			}
+			sbxtest.Leftovers(t)
+			world.Adopt(t)
+			const watch = `while test -d "${TMPDIR:-/tmp}"; do :; done; echo >vanished`
+			plan := b.plan(t, file, []string{"sh", "-c", watch})
+			st, err := run.Begin(plan.Shape())
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := &panics{}
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Errorf("nobody panicked: %v", err)
+					}
+				}()
+				_, err = st.Run(plan, a)
+			}()
+			if left := world.Below(t, os.Getpid()); len(left) > 0 || a.init == 0 {
+				t.Errorf("of the sandbox of PID 1 %d there are %v", a.init, left)
+				_ = unix.Kill(a.init, unix.SIGKILL)
+			}
+			if world.Exists(b.Work + "/vanished") {
+				t.Error("the command saw its directory vanish")
+			}
+			if k.bare && world.Exists(plan.Bare.Private) {
+				t.Errorf("%s is left", plan.Bare.Private)
+			}
+			world.Gone(t)
 		})
 	}
 }
