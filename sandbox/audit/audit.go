@@ -402,7 +402,9 @@ func (w *walker) dir(d *dir) {
 		d.names.Git = len(d.names.Names)
 		w.lookalike(d, list, inside)
 	}
-	git := d.names.Git == len(d.names.Names)
+	// Objects are many, and nobody goes there; but what is a repository only by what
+	// is in it may be a directory of the project's that somebody enters.
+	git := d.names.Git == len(d.names.Names) && slices.Contains(d.names.Names, ".git")
 	for i, e := range list {
 		if i&1023 == 1023 && w.enough(d.path) {
 			return

@@ -173,6 +173,13 @@ func TestLook(t *testing.T) {
 			},
 			want: []string{"changed .git/config guard", "changed .git/hooks guard 1", "new .git/commondir guard", "new .git/modules/m/config guard", "new .git/objects/info guard 1"}},
 		{name: "a bare repository", during: func(p project) { p.repository("docs"); p.write("docs/config") }, want: []string{"new docs guard", "new docs/config guard"}},
+		{name: "among the objects of what may be no repository", before: func(p project) { p.repository("src"); p.mkdir("src/objects/ab/old") },
+			during: func(p project) {
+				p.write("src/objects/ab/.envrc")
+				p.write("src/objects/ab/old/.envrc")
+				p.write("src/objects/pack/.vscode/tasks.json")
+			},
+			want: []string{"new src/objects/ab/.envrc guard", "new src/objects/ab/old/.envrc guard", "new src/objects/pack/.vscode guard 1"}},
 		{name: "what lacks a name to be one", before: func(p project) { p.mkdir("docs/objects"); p.mkdir("docs/refs"); p.write("docs/config") },
 			during: func(p project) { p.write("docs/HEAD") }, want: []string{"new docs guard"}},
 		{name: "a bare repository by commondir", before: func(p project) { p.write("docs/HEAD") }, during: func(p project) { p.write("docs/commondir") },
