@@ -352,7 +352,7 @@ optional = true
 	for key, want := range map[string]string{
 		"process.nice":                "/proj/test.toml:3:1",
 		"process.umask":               "",
-		"root.etc":                    "builtin:build:26:1",
+		"root.etc":                    "builtin:build:27:1",
 		"environment.pass":            "/proj/test.toml:5:1",
 		"environment.pass[0]":         "builtin:build:10:3",
 		"environment.set.X":           "/proj/test.toml:6:5",

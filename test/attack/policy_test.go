@@ -232,7 +232,7 @@ func policyRows() []row {
 		do: func(t *testing.T, w *world.World) {
 			bad := []string{"X_TOKEN=1", "AWS_SECRET_ACCESS_KEY=1", "BASH_ENV=/x", "ENV=/x", "GIT_DIR=/x", "GIT_SSH_COMMAND=x",
 				"SSH_AUTH_SOCK=/x", "DBUS_SESSION_BUS_ADDRESS=x", "PYTHONSTARTUP=/x", "NODE_OPTIONS=x", "KUBECONFIG=/x", "UNHEARD_OF=1",
-				"LD_AUDIT=/x", "LD_PRELOAD=/x", "GLIBC_TUNABLES=x", "BASH_FUNC_x%%=() { :; }", "DOCKER_HOST=x", "WAYLAND_DISPLAY=x", "DISPLAY=:0", "XAUTHORITY=/x"}
+				"LD_AUDIT=/x", "LD_PRELOAD=/x", "GLIBC_TUNABLES=x", "BASH_FUNC_x%%=() { :; }", "DOCKER_HOST=x", "WAYLAND_DISPLAY=x", "DISPLAY=:0", "XAUTHORITY=/x", "PGPASSWORD=x", "TEST_DATABASE_URL=x", "GH_PAT=x", "SIGNING_PASSPHRASE=x"}
 			w.Env = append(w.Env, bad...)
 			leaked := func(got string) (names []string) {
 				for _, b := range bad {
