@@ -43,10 +43,18 @@ func copyWorld(t *testing.T, w *world.World) {
 	t.Fatal("the sandbox never got ready")
 }
 
+// rounds is how often a copy is tried in a race.
+func rounds() int {
+	if testing.Short() { // one run of many
+		return 20
+	}
+	return 60
+}
+
 func copiedOutInRace(t *testing.T, w *world.World) {
 	copyWorld(t, w)
 	seen := map[string]bool{}
-	for range 60 {
+	for range rounds() {
 		// Nobody who copies can tell which of the two it meets: none is the victim's.
 		for _, path := range []string{"/tmp/d/key", "/tmp/d", "/tmp/d/.", "/tmp"} {
 			out := filepath.Join(w.Home, "out")
@@ -75,7 +83,7 @@ func copiedInInRace(t *testing.T, w *world.World) {
 	copyWorld(t, w)
 	w.Write(t, w.Work+"/new/key", "brought in\n")
 	w.Write(t, w.Work+"/new/more/key", "brought in\n")
-	for range 60 {
+	for range rounds() {
 		for _, path := range []string{"/tmp/d", "/tmp/d/key", "/tmp/d/more/key"} {
 			w.Run(t, w.Sbx, "cp", "new/.", "x:"+path)
 			w.Run(t, w.Sbx, "cp", "new/key", "x:"+path)

@@ -37,7 +37,7 @@ const (
 )
 
 // races are the attacks that are won by luck: make escape repeats them.
-var races = map[int]bool{13: true}
+var races = map[int]bool{13: true, 21: true}
 
 const raceRuns = 20
 
