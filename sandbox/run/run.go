@@ -19,6 +19,7 @@ import (
 	"github.com/sbx-sandbox/sbx/sandbox/program"
 	"github.com/sbx-sandbox/sbx/sandbox/refusal"
 	"github.com/sbx-sandbox/sbx/sandbox/run/internal/child"
+	_ "github.com/sbx-sandbox/sbx/sandbox/run/internal/heap" // maps it
 	"github.com/sbx-sandbox/sbx/slirp"
 	"github.com/sbx-sandbox/sbx/userns"
 )

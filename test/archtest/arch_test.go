@@ -159,6 +159,10 @@ var rules = []struct {
 		why: "it stands by a sandbox that runs; how that is built is none of its business",
 	},
 	{
+		pkg: "sandbox/run/internal/heap",
+		why: "it must import nothing to be initialised first",
+	},
+	{
 		pkg: "sandbox/run/internal/child",
 		may: []string{"sandbox/program", sys},
 		why: "it interprets a Program in a forked child and can do nothing else",
@@ -517,7 +521,7 @@ var bans = []struct {
 }
 
 // assembly is where .s files may be.
-var assembly = []string{"sandbox/run/internal/child", "sandbox/run/internal/caught", "sandbox/host/internal/firstlimit"}
+var assembly = []string{"sandbox/run/internal/child", "sandbox/run/internal/caught", "sandbox/run/internal/heap", "sandbox/host/internal/firstlimit"}
 
 type listed struct {
 	ImportPath   string

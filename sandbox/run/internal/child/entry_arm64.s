@@ -25,6 +25,17 @@
 #define O_CLOEXEC     0x80000
 #define SEQPACKET     0x80005
 #define MADV_DONTFORK 10
+#define MADV_POPULATE_READ  22
+#define MADV_POPULATE_WRITE 23
+
+// POPULATE gives the whole pages from R0 to R1 the advice in R2.
+#define POPULATE \
+	ADD $(PAGE-1), R1, R1; \
+	AND $~(PAGE-1), R0, R0; \
+	AND $~(PAGE-1), R1, R1; \
+	SUB R0, R1, R1; \
+	MOVD $SYS_madvise, R8; \
+	SVC
 
 TEXT sbx_entry(SB), NOSPLIT|NOFRAME, $0
 	MOVD 0(RSP), R9
@@ -185,5 +196,18 @@ unmap:
 	SVC
 	MOVD ZR, 0(R20)
 
+	// See entry_amd64.s.
 runtime:
+	MOVD $runtime·text(SB), R0
+	MOVD $runtime·etext(SB), R1
+	MOVD $MADV_POPULATE_READ, R2
+	POPULATE
+	MOVD $runtime·rodata(SB), R0
+	MOVD $runtime·epclntab(SB), R1
+	MOVD $MADV_POPULATE_READ, R2
+	POPULATE
+	MOVD $runtime·noptrdata(SB), R0
+	MOVD $runtime·ebss(SB), R1
+	MOVD $MADV_POPULATE_WRITE, R2
+	POPULATE
 	B    _rt0_arm64_linux(SB)
