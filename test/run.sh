@@ -40,7 +40,7 @@ kernel_packages() {
 # gotest writes events. That a test fails is one of them; -count=1 because a
 # cached result knows nothing of the host.
 # Whoever started this may ignore signals (nohup), which their tests must not inherit.
-gotest() { env --default-signal=HUP,INT,QUIT,TERM,PIPE,TSTP,USR1,USR2 go test -json -count=1 -timeout "${TIMEOUT:-15m}" "$@" || true; }
+gotest() { env --default-signal=HUP,INT,QUIT,TERM,PIPE,TSTP,USR1,USR2 go test -json -count=1 -timeout "${TIMEOUT:-25m}" "$@" || true; }
 
 build() {
 	step build make -s build

@@ -33,7 +33,6 @@
 #define SEQPACKET     0x80005 // with SOCK_CLOEXEC
 #define MADV_DONTFORK 10
 #define MADV_POPULATE_READ  22
-#define MADV_POPULATE_WRITE 23
 
 // POPULATE gives the whole pages from DI to SI the advice in DX.
 #define POPULATE \
@@ -215,8 +214,8 @@ unmap:
 	SYSCALL
 	MOVQ $0, ·early+0(SB)
 
-	// The program is mapped in three calls, not in a hundred faults: nearly all
-	// of it is near something that a run touches, and a fault maps sixteen pages.
+	// The program is mapped in two calls, not in a hundred faults: nearly all of
+	// it is near something that a run touches, and a fault maps sixteen pages.
 	// That madvise(2) knows this only since Linux 5.14 does no harm.
 runtime:
 	LEAQ runtime·text(SB), DI
@@ -226,9 +225,5 @@ runtime:
 	LEAQ runtime·rodata(SB), DI
 	LEAQ runtime·epclntab(SB), SI
 	MOVQ $MADV_POPULATE_READ, DX
-	POPULATE
-	LEAQ runtime·noptrdata(SB), DI
-	LEAQ runtime·ebss(SB), SI
-	MOVQ $MADV_POPULATE_WRITE, DX
 	POPULATE
 	JMP  _rt0_amd64_linux(SB)

@@ -26,7 +26,6 @@
 #define SEQPACKET     0x80005
 #define MADV_DONTFORK 10
 #define MADV_POPULATE_READ  22
-#define MADV_POPULATE_WRITE 23
 
 // POPULATE gives the whole pages from R0 to R1 the advice in R2.
 #define POPULATE \
@@ -205,9 +204,5 @@ runtime:
 	MOVD $runtime·rodata(SB), R0
 	MOVD $runtime·epclntab(SB), R1
 	MOVD $MADV_POPULATE_READ, R2
-	POPULATE
-	MOVD $runtime·noptrdata(SB), R0
-	MOVD $runtime·ebss(SB), R1
-	MOVD $MADV_POPULATE_WRITE, R2
 	POPULATE
 	B    _rt0_arm64_linux(SB)
