@@ -78,7 +78,7 @@ func firejailStart(w *world.World, more []string) []string {
 
 func podmanStart(w *world.World, more []string) []string {
 	argv := []string{
-		"podman", "run", "--rm", "--network=none", "--cgroups=disabled", "--log-driver=none", "--read-only", "--read-only-tmpfs=false", "--cap-drop=all", "--security-opt=no-new-privileges",
+		"podman", "run", "--rm", "--network=none", noCgroups, "--log-driver=none", "--read-only", "--read-only-tmpfs=false", "--cap-drop=all", "--security-opt=no-new-privileges",
 		"--userns=keep-id", "--ulimit=core=0:0", "--tmpfs=/tmp:size=2g,mode=1777", "--tmpfs=/run", "--tmpfs=" + w.Home + ":size=1g", "--shm-size=64m",
 		"--volume=" + w.Work + ":" + w.Work, "--workdir=" + w.Work, "--env=HOME=" + w.Home, "--hostname=sandbox",
 	}
@@ -108,9 +108,27 @@ func installed() []peer {
 		}
 		p.version, _, _ = strings.Cut(string(text), "\n")
 		p.missing = p.tryOut()
+		if other := withoutNoCgroups(*p); p.missing != "" && p.name == "podman" && other.tryOut() == "" {
+			other.missing = ""
+			*p = other
+		}
 	}
 	return list
 }
+
+// withoutNoCgroups is podman with runc, which does not know how to do without
+// control groups and, where the user has none, does not need to.
+func withoutNoCgroups(p peer) peer {
+	start := p.start
+	p.start = func(w *world.World, more []string) []string {
+		return slices.DeleteFunc(start(w, more), func(arg string) bool { return arg == noCgroups })
+	}
+	return p
+}
+
+// noCgroups is what podman with crun has to be told where the user has no control
+// groups.
+const noCgroups = "--cgroups=disabled"
 
 // tryOut runs true, and returns why that did not work.
 func (p *peer) tryOut() string {
