@@ -261,6 +261,8 @@ type Overlay struct {
 	// Name is the directory's in Store; "" when nothing is kept.
 	Name  string `json:"name,omitempty"`
 	Store string `json:"store,omitempty"`
+	// Unnamed is that nobody chose the name: the overlay is gone once nothing is in it.
+	Unnamed bool `json:"unnamed,omitempty"`
 	// Index is the directory in which it is noted where the overlay lies, if that is
 	// in another one; "" for none.
 	Index string `json:"index,omitempty"`

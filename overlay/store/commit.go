@@ -37,7 +37,7 @@ func (s *Store) Commit(dir, name string, c image.Commit, lim image.Limits) (*ima
 		return nil, err
 	}
 	defer done()
-	held, err := upper.TryLock(dir)
+	held, err := upper.Hold(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -49,6 +49,9 @@ const (
 type Record struct {
 	Version int    `json:"version"`
 	Name    string `json:"name"`
+	// Unnamed is that nobody chose the name, and nobody has gone on with it by that
+	// name since.
+	Unnamed bool   `json:"unnamed,omitempty"`
 	Driver  string `json:"driver"`
 	// Profile, Dir and Argv are the run that made it: the profile's name, the
 	// host's directory that sbx was started in, the command. Argv is the

@@ -15,6 +15,9 @@ import (
 // each with a copy of every layer's upper.
 const snapshots = "snapshots"
 
+// Snapshots is the directory of the copies of the overlay in dir.
+func Snapshots(dir string) string { return filepath.Join(dir, snapshots) }
+
 // Snapshot copies the layers under a name that is not taken yet. It is there
 // when it is whole. With name "" it gets the next number.
 //
@@ -40,7 +43,7 @@ func (h *Held) Snapshot(name string) (string, error) {
 	if r.Restoring != "" {
 		return "", r.Unfinished()
 	}
-	top := filepath.Join(h.Dir, snapshots)
+	top := Snapshots(h.Dir)
 	if err := os.Mkdir(top, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", err
 	}
@@ -98,7 +101,7 @@ func (h *Held) restoreLayer(l *Layer, name string) error {
 	if err := RemoveAll(next); err != nil { // of one that was killed
 		return err
 	}
-	if err := Copy(filepath.Join(h.Dir, snapshots, name, l.Upper), next); err != nil {
+	if err := Copy(filepath.Join(Snapshots(h.Dir), name, l.Upper), next); err != nil {
 		return err
 	}
 	if err := RemoveAll(upper); err != nil {
@@ -125,6 +128,12 @@ func (r *Record) Empty(dir string) bool {
 		}
 	}
 	return true
+}
+
+// Spent reports whether the overlay in dir is nothing that anybody could still want:
+// nobody gave it its name, nothing is in it, and nothing is left to be put in order.
+func (r *Record) Spent(dir string) bool {
+	return r.Unnamed && len(r.Snapshots) == 0 && r.Restoring == "" && Applied(dir, r) == nil && r.Empty(dir)
 }
 
 // Unused reports whether nothing was written to the layer.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -105,6 +106,21 @@ func (h *Held) Close() error {
 // holds it, and fs.ErrNotExist where there is none.
 func TryLock(dir string) (*Held, error) { return lock(dir, unix.LOCK_EX|unix.LOCK_NB) }
 
+// patience is how long somebody else may take to let go.
+const patience = 500 * time.Millisecond
+
+// Hold is TryLock that gives somebody else the time to let go: a verb that has only
+// looked whether a sandbox runs, and a process that was killed, which holds the lock
+// until the system call that it is in has come to its end.
+func Hold(dir string) (*Held, error) {
+	for end := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
+		h, err := TryLock(dir)
+		if !errors.Is(err, ErrBusy) || time.Now().After(end) {
+			return h, err
+		}
+	}
+}
+
 // Lock is TryLock that waits.
 func Lock(dir string) (*Held, error) { return lock(dir, unix.LOCK_EX) }
 
@@ -156,9 +172,10 @@ func lockIn(d int, dir string, how int) (*Held, error) {
 	return &Held{Dir: dir, fd: fd}, nil
 }
 
-// Running reports whether somebody holds the overlay in dir.
+// Running reports whether somebody holds the overlay in dir. To find that out it
+// holds it for an instant, beside others that only look.
 func Running(dir string) bool {
-	h, err := TryLock(dir)
+	h, err := lock(dir, unix.LOCK_SH|unix.LOCK_NB)
 	if err == nil {
 		h.Close()
 	}

@@ -112,11 +112,25 @@ func TestLock(t *testing.T) {
 	if _, err := s.Create(record(t, "one", 0o700), ""); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("created twice: %v", err)
 	}
+	if _, err := Hold(h.Dir); !errors.Is(err, ErrBusy) {
+		t.Errorf("held twice: %v", err)
+	}
+	go func(h Held) {
+		time.Sleep(patience / 10)
+		h.Close()
+	}(*h)
+	if h, err = Hold(h.Dir); err != nil {
+		t.Fatalf("it was let go: %v", err)
+	}
 	dir := h.Dir
 	h.Close()
 	if Running(dir) {
 		t.Error("running after the end")
 	}
+	if h, err = lock(dir, unix.LOCK_SH|unix.LOCK_NB); err != nil || Running(dir) {
+		t.Errorf("running since somebody looks: %v", err)
+	}
+	h.Close()
 	if h, err = TryLock(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -219,6 +233,40 @@ func rewrite(t *testing.T, file, from, to string) {
 	}
 	if err := os.WriteFile(file, []byte(strings.Replace(string(text), from, to, 1)), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSpent: what is left of an overlay that nobody named.
+func TestSpent(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		do   func(r *Record, dir string) error
+		want bool
+	}{
+		{"nothing", func(*Record, string) error { return nil }, true},
+		{"a name that somebody chose", func(r *Record, _ string) error { r.Unnamed = false; return nil }, false},
+		{"a file", func(r *Record, dir string) error {
+			return os.WriteFile(filepath.Join(Path(dir, r.Layers[0].Upper), "f"), nil, 0o600)
+		}, false},
+		{"a snapshot", func(r *Record, _ string) error { r.Snapshots = []string{"1"}; return nil }, false},
+		{"a restore that was interrupted", func(r *Record, _ string) error { r.Restoring = "1"; return nil }, false},
+		{"an apply that was interrupted", func(r *Record, dir string) error { return os.WriteFile(r.Layers[0].Journal(dir), nil, 0o600) }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := record(t, "one", 0o700)
+			r.Unnamed = true
+			h, err := Store{t.TempDir()}.Create(r, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer h.Close()
+			if err := c.do(r, h.Dir); err != nil {
+				t.Fatal(err)
+			}
+			if got := r.Spent(h.Dir); got != c.want {
+				t.Errorf("spent: %v", got)
+			}
+		})
 	}
 }
 

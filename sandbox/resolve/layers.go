@@ -75,6 +75,7 @@ func (r *resolver) overlay() {
 		}
 		r.overlayPlace()
 		o.Name, o.Dir, o.OnExit = r.OverlayName, r.facts.Cwd, sandbox.OnExit(prof.OnExit)
+		o.Unnamed = prof.Name == ""
 	}
 	if r.plan.Root.InPlace && !r.plan.Pseudo.Dev {
 		r.fail(&Error{Key: layers[0].From, Msg: "with the host's tree as the root, layers are made in the sandbox's /dev", Hint: `set root.dev = "minimal"`})
@@ -159,7 +160,7 @@ func (r *resolver) judgeLayers(m *sandbox.Mount) {
 // notBelow are file systems that overlayfs does not take as the place of changes,
 // since names in them don't compare byte by byte or change on the other side of
 // a network; fuse stands for all of its kind.
-var notBelow = []string{"overlay", "nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "vfat", "msdos", "exfat", "ntfs3", "ntfs", "fuse"}
+var notBelow = []string{"overlay", "nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "vfat", "msdos", "exfat", "ntfs3", "ntfs", "fuse", "fuseblk"}
 
 // driver decides who makes the layers.
 func (r *resolver) driver(layers []*sandbox.Mount, kept bool) {

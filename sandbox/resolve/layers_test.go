@@ -55,7 +55,7 @@ func TestLayers(t *testing.T) {
 	if m.Kind != sandbox.Layers || m.Upper != "upper" || m.Work != "work" || m.Own != true || m.ReadOnly {
 		t.Errorf("the workspace is %+v", m)
 	}
-	same(t, "overlay", p.Overlay, sandbox.Overlay{Name: "x-abcd", Store: "/overlays", Driver: "kernel", Dir: proj, OnExit: sandbox.Keep})
+	same(t, "overlay", p.Overlay, sandbox.Overlay{Name: "x-abcd", Unnamed: true, Store: "/overlays", Driver: "kernel", Dir: proj, OnExit: sandbox.Keep})
 	if len(p.Audit.Trees) > 0 || len(p.Create) > 0 {
 		t.Errorf("audited: %v, made: %v", p.Audit.Trees, p.Create)
 	}
@@ -74,9 +74,10 @@ func TestLayers(t *testing.T) {
 
 	// What the kernel can't, fuse-overlayfs does.
 	for name, do := range map[string]func(*Input, *fakeFiles){
-		"old kernel":          func(_ *Input, f *fakeFiles) { f.drivers.Kernel = errors.New("too old") },
-		"kept on an overlay":  func(_ *Input, f *fakeFiles) { f.layering["/overlays"] = host.Layering{Type: "overlay"} },
-		"kept over a network": func(_ *Input, f *fakeFiles) { f.layering["/overlays"] = host.Layering{Type: "fuse.sshfs"} },
+		"old kernel":                      func(_ *Input, f *fakeFiles) { f.drivers.Kernel = errors.New("too old") },
+		"kept on an overlay":              func(_ *Input, f *fakeFiles) { f.layering["/overlays"] = host.Layering{Type: "overlay"} },
+		"kept over a network":             func(_ *Input, f *fakeFiles) { f.layering["/overlays"] = host.Layering{Type: "fuse.sshfs"} },
+		"kept on a disk that fuse serves": func(_ *Input, f *fakeFiles) { f.layering["/overlays"] = host.Layering{Type: "fuseblk"} },
 		"something is mounted": func(_ *Input, f *fakeFiles) {
 			f.layering[proj] = host.Layering{Type: "ext4", Mounts: []string{proj + "/sub"}}
 		},

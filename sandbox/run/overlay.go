@@ -24,7 +24,7 @@ func openOverlay(p *sandbox.Plan) (*upper.Held, error) {
 		return overlayAgain(p)
 	}
 	r := &upper.Record{
-		Version: upper.RecordVersion, Name: o.Name, Driver: o.Driver,
+		Version: upper.RecordVersion, Name: o.Name, Unnamed: o.Unnamed, Driver: o.Driver,
 		Profile: p.Name, Dir: o.Dir, Argv: p.Process.Argv,
 		IDs: upper.IDs{Mode: p.IDs.Mode, UIDs: p.IDs.OuterUIDs, GIDs: p.IDs.OuterGIDs},
 	}
@@ -109,7 +109,7 @@ func made(p *sandbox.Plan, top string, list []string) []string {
 
 func overlayAgain(p *sandbox.Plan) (*upper.Held, error) {
 	o := &p.Overlay
-	h, err := upper.TryLock(o.Path())
+	h, err := upper.Hold(o.Path())
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +135,7 @@ func overlayAgain(p *sandbox.Plan) (*upper.Held, error) {
 				l.Made = made(p, l.Target, l.Made)
 			}
 		}
+		r.Unnamed = r.Unnamed && o.Unnamed
 		started(r)
 		err = upper.Save(o.Path(), r)
 	}

@@ -371,7 +371,7 @@ var rules = []struct {
 	},
 	{
 		pkg: verbs + "overlays",
-		may: []string{verbs + "cli", verbs + "options", verbs + "screen", "overlay/upper", "profiles", "userns", pflag},
+		may: []string{verbs + "cli", verbs + "options", verbs + "screen", "overlay/upper", "profiles", "sandbox/host", "userns", pflag},
 		why: "what is kept of runs; it looks into no layer",
 	},
 	{
@@ -391,7 +391,7 @@ var rules = []struct {
 	},
 	{
 		pkg: verbs + "takeover",
-		may: []string{verbs + "changes", verbs + "cli", verbs + "screen", "overlay/apply", "overlay/change", "overlay/upper", pflag},
+		may: []string{verbs + "changes", verbs + "cli", verbs + "overlays", verbs + "screen", "overlay/apply", "overlay/change", "overlay/upper", pflag},
 		why: "the only place among the verbs that writes to the host's tree what a sandbox made",
 	},
 	{

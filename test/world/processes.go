@@ -17,6 +17,9 @@ type Process struct {
 	PID, Parent int
 	Name        string
 	State       byte // as ps(1) shows it
+	// Threads is how many there are. With more than one left the process is not at its
+	// end, though its first one is (Z): the others still have what it has open.
+	Threads int
 }
 
 func (p Process) String() string { return fmt.Sprintf("%d (%s, %c)", p.PID, p.Name, p.State) }
@@ -39,7 +42,8 @@ func Processes(t testing.TB) []Process {
 		f := strings.Fields(s[end+1:])
 		pid, _ := strconv.Atoi(filepath.Base(dir))
 		parent, _ := strconv.Atoi(f[1])
-		list = append(list, Process{PID: pid, Parent: parent, Name: s[open+1 : end], State: f[0][0]})
+		threads, _ := strconv.Atoi(f[17])
+		list = append(list, Process{PID: pid, Parent: parent, Name: s[open+1 : end], State: f[0][0], Threads: threads})
 	}
 	return list
 }
@@ -53,7 +57,7 @@ func Below(t testing.TB, pid int) []Process {
 	}
 	var list []Process
 	for todo := children[pid]; len(todo) > 0; todo = todo[1:] {
-		if todo[0].State != 'Z' && todo[0].State != 'X' {
+		if todo[0].State != 'Z' && todo[0].State != 'X' || todo[0].Threads > 1 {
 			list = append(list, todo[0])
 		}
 		todo = append(todo, children[todo[0].PID]...)

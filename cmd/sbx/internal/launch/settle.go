@@ -57,10 +57,11 @@ func settleOverlay(inv *decision.Run, o *sandbox.Overlay, quiet bool) error {
 	case sandbox.Discard:
 		return overlays.Discard(inv.Invocation, store, rec)
 	case sandbox.Apply:
-		if err := applyOnExit(inv.Invocation, rec); err != nil || !passing || !rec.Empty(store.Dir(o.Name)) {
+		if err := applyOnExit(inv.Invocation, rec); err != nil || !passing {
 			return err
 		}
-		return overlays.Discard(inv.Invocation, store, rec)
+		_, err := overlays.DiscardSpent(inv.Invocation, store, rec)
+		return err
 	}
 	if !quiet && !inv.JSONErrs {
 		take := "sbx apply " + o.Name

@@ -99,6 +99,41 @@ func Discard(inv *cli.Invocation, store upper.Store, rec *upper.Record) error {
 	return store.Forget(rec.Name)
 }
 
+// DiscardSpent removes an overlay that nobody named and that holds nothing any more,
+// unless a sandbox runs on it. It reports whether it did.
+func DiscardSpent(inv *cli.Invocation, store upper.Store, rec *upper.Record) (bool, error) {
+	dir := store.Dir(rec.Name)
+	if !rec.Spent(dir) {
+		return false, nil
+	}
+	var err error
+	if rec.IDs.Mode == "range" {
+		err = within(inv, rec, "remove-spent", dir)
+	} else {
+		err = removeSpent(dir)
+	}
+	if _, there := os.Lstat(dir); err != nil || there == nil {
+		return false, err
+	}
+	return true, store.Forget(rec.Name)
+}
+
+func removeSpent(dir string) error {
+	h, err := upper.TryLock(dir)
+	if errors.Is(err, upper.ErrBusy) { // it is wanted again
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	rec, err := upper.Load(dir)
+	if err != nil || !rec.Spent(dir) {
+		return err
+	}
+	return h.Remove()
+}
+
 // DiscardKept is discard of an overlay that may be gone already; "" is none.
 func DiscardKept(inv *cli.Invocation, name string) error {
 	if name == "" {
@@ -119,7 +154,7 @@ func DiscardKept(inv *cli.Invocation, name string) error {
 }
 
 func removeOverlay(dir string) error {
-	h, err := upper.TryLock(dir)
+	h, err := upper.Hold(dir)
 	if err != nil {
 		return err
 	}
@@ -130,15 +165,20 @@ func removeOverlay(dir string) error {
 // within does one of the things of withinCommand in a user namespace with the
 // ids of the overlay, as its files may belong to any of them.
 func within(inv *cli.Invocation, rec *upper.Record, args ...string) error {
+	return withIDs(inv, "the overlay "+rec.Name, rec.IDs.UIDs, rec.IDs.GIDs, args...)
+}
+
+// withIDs is within for what belongs to ids of these maps.
+func withIDs(inv *cli.Invocation, what string, uids, gids userns.Map, args ...string) error {
 	var out, errs strings.Builder
 	cmd := userns.Command(context.Background(), append([]string{withinVerb}, args...)...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := userns.RunIn(cmd, rec.IDs.UIDs, rec.IDs.GIDs)
+	err := userns.RunIn(cmd, uids, gids)
 	if said := strings.TrimPrefix(strings.TrimSpace(errs.String()), "sbx: "); err != nil && said != "" {
 		return errors.New(said)
 	}
 	if err != nil {
-		return fmt.Errorf("with the ids of the overlay %s: %w", rec.Name, err)
+		return fmt.Errorf("with the ids of %s: %w", what, err)
 	}
 	fmt.Fprint(inv.Out, out.String())
 	return nil
@@ -150,7 +190,7 @@ const withinVerb = "__within"
 // WithinCommand is the verb by which sbx starts itself among the ids of an overlay.
 func WithinCommand() cli.Command {
 	return cli.Command{
-		Name: withinVerb, Args: "remove|snapshot|restore DIR [NAME]", Hidden: true, Strict: true, Summary: "work on files of subordinate ids",
+		Name: withinVerb, Args: "WHAT DIR [NAME]", Hidden: true, Strict: true, Summary: "work on files of subordinate ids",
 		Long:    "Do one thing to an overlay's directory in a user namespace that sbx has made for it.",
 		Example: "sbx __within remove DIR",
 		Flags: func(*pflag.FlagSet) func(*cli.Invocation) error {
@@ -171,12 +211,17 @@ func WithinCommand() cli.Command {
 	}
 }
 
-// onOverlay does one thing to the overlay in dir.
+// onOverlay does one thing to the overlay, or the volume, in dir.
 func onOverlay(inv *cli.Invocation, what, dir, name string) error {
-	if what == "remove" {
+	switch what {
+	case "remove":
 		return removeOverlay(dir)
+	case "remove-spent":
+		return removeSpent(dir)
+	case "remove-volume":
+		return upper.RemoveAll(dir)
 	}
-	h, err := upper.TryLock(dir)
+	h, err := upper.Hold(dir)
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func discardNamed(inv *cli.Invocation) error {
 func LsCommand() cli.Command {
 	return cli.Command{
 		Name: "overlay ls", Args: "[FLAGS]", Summary: "list the changes that are kept",
-		Long:    "List what runs with an overlay left: name, size on disk, age, who made the layers, whether a sandbox runs on it, and the host's directory.",
+		Long:    "List what runs with an overlay left: name, size on disk with its snapshots, age, who made the layers, whether a sandbox runs on it, and the host's directory.",
 		Example: "sbx overlay ls\nsbx overlay ls --format=json",
 		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation) error {
 			return cli.TextOrJSON(fs, 0, listOverlays)
@@ -85,6 +85,9 @@ type overlayLine struct {
 	Running bool  `json:"running"`
 	Bytes   int64 `json:"bytes"`
 	Files   int   `json:"files"`
+	// Snapshot is the bytes of all snapshots together, some of which the file system
+	// may keep but once.
+	Snapshot int64 `json:"snapshot_bytes"`
 	// Whole is false where directories of other ids could not be looked into.
 	Whole bool `json:"whole"`
 }
@@ -104,6 +107,11 @@ func listOverlays(inv *cli.Invocation, asJSON bool) error {
 			b, n, whole := upper.Size(upper.Path(dir, layer.Upper))
 			l.Bytes, l.Files, l.Whole = l.Bytes+b, l.Files+n, l.Whole && whole
 		}
+		if len(r.Snapshots) > 0 {
+			var whole bool
+			l.Snapshot, _, whole = upper.Size(upper.Snapshots(dir))
+			l.Whole = l.Whole && whole
+		}
 		lines[i] = l
 	}
 	if asJSON {
@@ -122,7 +130,7 @@ func listOverlays(inv *cli.Invocation, asJSON bool) error {
 		case l.Restoring != "":
 			state = "to be restored"
 		}
-		rows = append(rows, []string{l.Name, diskText(l.Bytes, l.Whole), strconv.Itoa(l.Files), screen.Ago(time.Since(l.Used)) + " ago", string(l.Driver), state, over(l.Record)})
+		rows = append(rows, []string{l.Name, diskText(l.Bytes+l.Snapshot, l.Whole), strconv.Itoa(l.Files), screen.Ago(time.Since(l.Used)) + " ago", string(l.Driver), state, over(l.Record)})
 	}
 	return errors.Join(append(errs, inv.Table(rows))...)
 }

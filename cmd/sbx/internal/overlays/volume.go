@@ -3,6 +3,7 @@ package overlays
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
 	"github.com/sbx-sandbox/sbx/overlay/upper"
+	"github.com/sbx-sandbox/sbx/sandbox/host"
+	"github.com/sbx-sandbox/sbx/userns"
 )
 
 // VolumesIn is the directory of volumes in sbx's own data directory.
@@ -121,7 +124,19 @@ func removeVolume(inv *cli.Invocation, dir, name string) error {
 		}
 		return fmt.Errorf("no volume %q%s; sbx volume ls lists those there are", name, cli.Meant(name, names))
 	}
-	return upper.RemoveAll(path)
+	err := upper.RemoveAll(path)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	// Files of ids that were there inside, which only a process among these can remove.
+	facts, probed := host.Probe(true)
+	if probed == nil {
+		probed = facts.RangeErr
+	}
+	if probed != nil {
+		return fmt.Errorf("%w; it may hold files of subordinate ids, and these can't be had: %w", err, probed)
+	}
+	return withIDs(inv, "the volume "+name, userns.Keep(facts.UID, facts.SubUIDs), userns.Keep(facts.GID, facts.SubGIDs), "remove-volume", path)
 }
 
 // VolumePruneCommand is the verb volume prune.

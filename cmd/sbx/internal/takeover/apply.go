@@ -10,6 +10,7 @@ import (
 
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/changes"
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/overlays"
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/screen"
 	"github.com/sbx-sandbox/sbx/overlay/apply"
 	"github.com/sbx-sandbox/sbx/overlay/change"
@@ -37,7 +38,7 @@ func ApplyCommand() cli.Command {
 			"Held back and named are files that the host runs later, links that lead out of the tree, and what is no file; " +
 			"set-user-ID bits and attributes that give rights are left out. " +
 			"Either all the rest is taken over or nothing is; killed anywhere, the next sbx apply puts the host's files back first. " +
-			"What was taken over is gone from the overlay.",
+			"What was taken over is gone from the overlay, and with the last of it the overlay itself, unless somebody gave it its name.",
 		Example: "sbx apply --dry-run\nsbx apply --only 'src/**' --exclude '*.o'\nsbx apply --interactive",
 		Words:   changes.OverlayOrFile,
 		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation) error {
@@ -88,13 +89,23 @@ func takeOver(inv *cli.Invocation, o *Options) error {
 	if err != nil {
 		return err
 	}
-	return ApplyTo(inv, s, r, paths, o, inv.Words)
+	if err := ApplyTo(inv, s, r, paths, o, inv.Words); err != nil || o.dry || o.abort || inv.Among {
+		return err
+	}
+	gone, err := overlays.DiscardSpent(inv, s, r)
+	switch {
+	case err != nil:
+		changes.Note(inv, "the changes were taken over; removing the overlay %s, in which nothing is left: %v", r.Name, err)
+	case gone && !o.jsonOut:
+		changes.Note(inv, "nothing is left in %s, so it is gone", r.Name)
+	}
+	return nil
 }
 
 // ApplyTo applies the overlay of r. words are the command line that does the same.
 func ApplyTo(inv *cli.Invocation, s upper.Store, r *upper.Record, paths []string, o *Options, words []string) error {
 	dir := s.Dir(r.Name)
-	held, err := upper.TryLock(dir)
+	held, err := upper.Hold(dir)
 	if err != nil {
 		return failed{err}
 	}
