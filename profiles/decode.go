@@ -114,7 +114,7 @@ func (d *decoder) unknown(key string, siblings []string) {
 		msg += fmt.Sprintf(" (did you mean %q?)", near)
 	} else if elsewhere := anywhere(leaf); elsewhere != "" {
 		msg += fmt.Sprintf(" (did you mean %q?)", elsewhere)
-	} else if len(siblings) <= 12 {
+	} else if len(siblings) <= 13 {
 		msg += ", use " + either(siblings)
 	}
 	d.problems = append(d.problems, problem{layer: d.layer, key: key, msg: msg})

@@ -448,7 +448,7 @@ var invalid = []struct {
 		`unknown_key_far.toml:3:1: home.volumes: unknown key, use "mode", "access", "size", "share" or "hide"`,
 	}},
 	{"unknown_mount_key", []string{
-		`unknown_mount_key.toml:3:1: mounts."/x".src: unknown key, use "type", "source", "access", "exec", "dev", "optional", "grantable", "content", "mode", "upper", "size" or "inodes"`,
+		`unknown_mount_key.toml:3:1: mounts."/x".src: unknown key, use "type", "source", "lower", "access", "exec", "dev", "optional", "grantable", "content", "mode", "upper", "size" or "inodes"`,
 	}},
 	{"unknown_quoted", []string{
 		`unknown_quoted.toml:3:1: process."a b": unknown key, use "command", "working_dir", "tty", "hostname", "umask", "nice", "oom_score_adj", "timeout", "stop_timeout", "stop_signal", "listen_fds" or "secrets"`,

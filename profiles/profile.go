@@ -183,13 +183,14 @@ type Workspace struct {
 
 // Mount is one table [mounts."TARGET"].
 type Mount struct {
-	Target   string // the key; absolute path inside
-	Type     string // type: "bind", "tmpfs", "file", "symlink", "mask", "overlay", "volume", "none" (drops an inherited one)
-	Source   string // source; bind, overlay: host path, default Target; symlink: the link's text, verbatim; volume: its name
-	Access   string // access: "ro", "rw", "overlay" (volume); default "ro" for bind and file, "rw" for tmpfs and volume
-	Exec     bool   // exec; false = noexec; default true
-	Dev      bool   // dev; bind of a device node: leaves nodev off
-	Optional bool   // optional; a missing source is left out with a note
+	Target   string   // the key; absolute path inside
+	Type     string   // type: "bind", "tmpfs", "file", "symlink", "mask", "overlay", "volume", "none" (drops an inherited one)
+	Source   string   // source; bind, overlay: host path, default Target; symlink: the link's text, verbatim; volume: its name
+	Lower    []string // lower; overlay: host paths below the source, the topmost first
+	Access   string   // access: "ro", "rw", "overlay" (volume); default "ro" for bind and file, "rw" for tmpfs and volume
+	Exec     bool     // exec; false = noexec; default true
+	Dev      bool     // dev; bind of a device node: leaves nodev off
+	Optional bool     // optional; a missing source is left out with a note
 	// Grantable is grantable: it is not there at first, sbx grant puts it there.
 	Grantable bool
 	Content   string // content; of a file

@@ -87,7 +87,7 @@ func (w *writer) phase(name string) {
 	}
 	for i := range p.Mounts {
 		m := &p.Mounts[i]
-		if slices.Contains(base.Mounts, *m) {
+		if slices.ContainsFunc(base.Mounts, func(have Mount) bool { return reflect.DeepEqual(have, *m) }) {
 			continue
 		}
 		key := join("mounts", m.Target)

@@ -333,6 +333,9 @@ var rows = []row{
 	{path: "mounts.*.source", kind: kindString, form: formSource, vars: true, defNote: "the target, for a bind and an overlay", in: []string{"bind", "symlink", "overlay", "volume"}, wide: wideMount,
 		doc:   "Host path of a bind, or of the directory below an overlay; the text of a symbolic link; the name of a volume, which is made when there is none.",
 		field: func(_ *Profile, m *Mount) any { return &m.Source }},
+	{path: "mounts.*.lower", kind: kindList, form: formPath, vars: true, in: []string{"overlay"}, wide: wideMount,
+		doc:   "Further directories of the host's below that of an overlay, the topmost first: what source does not have is looked for in them.",
+		field: func(_ *Profile, m *Mount) any { return &m.Lower }},
 	{path: "mounts.*.access", kind: kindEnum, enum: []string{"ro", "rw", "overlay"}, defNote: `"ro" for bind and file, "rw" for tmpfs and volume`, in: []string{"bind", "tmpfs", "file", "volume"}, wide: wideMount,
 		doc:   "Whether it may be written; overlay, of a volume only, keeps the changes apart from it.",
 		field: func(_ *Profile, m *Mount) any { return &m.Access }},
@@ -567,7 +570,9 @@ func (r *row) leaf() string {
 // replaces reports whether a list of a later file takes the place of an
 // inherited one. Arguments have an order and a meaning together; the entries
 // of every other list stand for themselves.
-func (r *row) replaces() bool { return r.path == "process.command" || r.path == "health.command" }
+func (r *row) replaces() bool {
+	return r.path == "process.command" || r.path == "health.command" || r.isMount()
+}
 
 // find returns the index of the row of a dotted path, or -1. The table is
 // short enough that a map would cost more to build than it saves.

@@ -489,6 +489,11 @@ func (c *comparison) bind(key string, m, have *Mount) {
 	} else if same && m.Access == "rw" && have.Access != "rw" {
 		c.grant(key+".access", `"rw" where your own profile has "ro"`)
 	}
+	for _, l := range m.Lower {
+		if had := have != nil && have.Type == "overlay" && slices.Contains(have.Lower, l); !had && !c.showsWorkspace(l, "ro") {
+			c.grant(key+".lower", "shows %s read-only", l)
+		}
+	}
 	if m.Optional && have != nil && !(same && have.Optional) {
 		c.grant(key+".optional", "may leave out the %s of your own profile", have.Type)
 	}

@@ -141,6 +141,8 @@ var widenings = []struct{ row, narrow, wide, key string }{
 	{"mounts.*.source", "", `mounts."/x" = "/y"`, `mounts."/x"`},
 	{"mounts.*.source", `mounts."/x" = "/y"`, `mounts."/x" = "/y/z"`, `mounts."/x"`},
 	{"mounts.*.source", `mounts."/x" = "/y"`, `mounts = { "/x" = "/y", "/w" = "/y" }`, `mounts."/w"`},
+	{"mounts.*.lower", `mounts."/x" = { type = "overlay", source = "/y" }`, `mounts."/x" = { type = "overlay", source = "/y", lower = ["/z"] }`, `mounts."/x".lower`},
+	{"mounts.*.lower", `mounts."/x" = { type = "overlay", source = "/y", lower = ["/z"] }`, `mounts."/x" = { type = "overlay", source = "/y", lower = ["/z", "/w"] }`, `mounts."/x".lower`},
 	{"mounts.*.access", `mounts."/x" = "/y"`, `mounts."/x" = "/y:rw"`, `mounts."/x".access`},
 	{"mounts.*.exec", `mounts."/x" = { source = "/y", exec = false }`, `mounts."/x" = "/y"`, `mounts."/x".exec`},
 	{"mounts.*.exec", `mounts."/x" = { type = "tmpfs", exec = false }`, `mounts."/x" = { type = "tmpfs" }`, `mounts."/x".exec`},
@@ -215,6 +217,7 @@ func TestWidens(t *testing.T) {
 func TestWidensNot(t *testing.T) {
 	tests := []struct{ name, base, text string }{
 		{"overlay for a read-only bind", `mounts."/x" = "/y"`, `mounts."/x" = { type = "overlay", source = "/y" }`},
+		{"one layer less", `mounts."/x" = { type = "overlay", source = "/y", lower = ["/z", "/w"] }`, `mounts."/x" = { type = "overlay", source = "/y", lower = ["/w"] }`},
 		{"overlay for a writable workspace", "", `workspace.access = "overlay"`},
 		{"a volume kept apart", `mounts."/x" = { type = "volume", source = "v" }`, `mounts."/x" = { type = "volume", source = "v", access = "overlay" }`},
 		{"kept, asked, thrown away", `overlay.on_exit = "discard"`, `overlay.on_exit = "ask"`},

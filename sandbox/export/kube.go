@@ -195,6 +195,9 @@ func (y *yaml) volumes(p *sandbox.Plan, u *unsaid) {
 		if m.Kind == sandbox.Layers {
 			readOnly = true
 			u.add("what is written to %s is kept apart: it is read-only in the Pod", m.Target)
+			if len(m.Lower) > 0 {
+				u.add("the layers of %s below %s: %s", m.Target, m.Source, strings.Join(m.Lower, ", "))
+			}
 		}
 		mounts.line(2, "- name: %s", volume)
 		mounts.line(3, "mountPath: %s", quote(m.Target))

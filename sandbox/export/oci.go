@@ -230,6 +230,9 @@ func (b *Bundle) mount(m *sandbox.Mount, n int, u *unsaid) {
 		}
 	case sandbox.Layers:
 		u.add("what is written to %s is kept apart: it is read-only in the bundle", m.Target)
+		if len(m.Lower) > 0 {
+			u.add("the layers of %s below %s: %s", m.Target, m.Source, strings.Join(m.Lower, ", "))
+		}
 		options[0] = "ro"
 		add("bind", m.Source, "rbind", "rprivate")
 	case sandbox.Tmpfs:

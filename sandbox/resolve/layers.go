@@ -148,11 +148,13 @@ func rankFirst(first bool) int {
 // judgeLayers refuses a directory over which the layer for changes would lie in
 // itself.
 func (r *resolver) judgeLayers(m *sandbox.Mount) {
-	for _, d := range r.StateDirs {
-		if m.Upper != "" && within(d, m.Source) && d != m.Source {
-			r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s holds sbx's own directory %s, where the changes are kept", m.Source, d),
-				Hint: `name a directory in it, or keep the changes in memory (overlay.upper = "tmpfs")`})
-			return
+	for _, source := range append([]string{m.Source}, m.Lower...) {
+		for _, d := range r.StateDirs {
+			if m.Upper != "" && within(d, source) && d != source {
+				r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s holds sbx's own directory %s, where the changes are kept", source, d),
+					Hint: `name a directory in it, or keep the changes in memory (overlay.upper = "tmpfs")`})
+				return
+			}
 		}
 	}
 }
@@ -284,7 +286,7 @@ func (r *resolver) again(layers []*sandbox.Mount) {
 		case at < 0:
 			refuse("it has no layer for %s", m.Target)
 		case !slices.Equal(rec.Layers[at].Lower, append([]string{m.Source}, m.Lower...)):
-			refuse("it lies over %s, and this would over %s", strings.Join(rec.Layers[at].Lower, ", "), m.Source)
+			refuse("it lies over %s, and this would over %s", strings.Join(rec.Layers[at].Lower, ", "), strings.Join(append([]string{m.Source}, m.Lower...), ", "))
 		default:
 			m.Upper, m.Work = rec.Layers[at].Upper, rec.Layers[at].Work
 		}

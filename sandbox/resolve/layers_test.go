@@ -66,6 +66,12 @@ func TestLayers(t *testing.T) {
 		t.Errorf("%+v %+v", at(p, proj), at(p, "/a"))
 	}
 
+	// Several directories, the topmost first. Of one that may be missing the rest is left.
+	const stacked = "[mounts.\"/a\"]\ntype = \"overlay\"\nsource = \"/usr/bin\"\nlower = [\"/usr/none\", \"/etc\", \"/home/dev/proj\"]\noptional = true"
+	if m := at(change(stacked, nil), "/a"); m.Source != "/usr/bin" || !slices.Equal(m.Lower, []string{"/etc", proj}) || m.Upper != "upper" {
+		t.Errorf("%+v", m)
+	}
+
 	// In memory nothing is kept, and there is a size.
 	p = change(overlaid+"overlay.upper = \"tmpfs\"", nil)
 	if m := at(p, proj); m.Upper != "" || m.Size != 512<<20 || p.Overlay.Name != "" || p.Overlay.Driver != "kernel" {
@@ -127,6 +133,11 @@ func TestLayersFaults(t *testing.T) {
 		want       string
 	}{
 		{"over a file", "[mounts.\"/a\"]\ntype = \"overlay\"\nsource = \"/etc/hosts\"", nil, "mounts./a: /etc/hosts is no directory, and layers are made of directories; name the directory that holds it"},
+		{"a file as a layer", "[mounts.\"/a\"]\ntype = \"overlay\"\nsource = \"/usr\"\nlower = [\"/etc/hosts\"]", nil, "mounts./a.lower[0]: /etc/hosts is no directory, and layers are made of directories; name other directories"},
+		{"a layer in another", "[mounts.\"/a\"]\ntype = \"overlay\"\nsource = \"/etc\"\nlower = [\"/usr/bin\", \"/usr\"]", nil, "mounts./a.lower[1]: /usr and /usr/bin can't be layers of one overlay: one is the other, or lies in it; name other directories"},
+		{"a layer that is not there", "[mounts.\"/a\"]\ntype = \"overlay\"\nsource = \"/usr\"\nlower = [\"/none\"]", nil, "mounts./a.lower[0]: binding /none: open /none: no such file or directory; create it, or set optional = true"},
+		{"a layer of what is kept", "[mounts.\"/a\"]\ntype = \"overlay\"\nsource = \"/usr\"\nlower = [\"/home/dev\"]", func(in *Input, _ *fakeFiles) { in.StateDirs = []string{"/home/dev/.local/share/sbx"} },
+			"mounts./a: /home/dev holds sbx's own directory /home/dev/.local/share/sbx, where the changes are kept; name a directory in it, or keep the changes in memory (overlay.upper = \"tmpfs\")"},
 		{"over what is kept", "[mounts.\"/a\"]\ntype = \"overlay\"\nsource = \"/home/dev\"", func(in *Input, _ *fakeFiles) { in.StateDirs = []string{"/home/dev/.local/share/sbx"} },
 			"mounts./a: /home/dev holds sbx's own directory /home/dev/.local/share/sbx, where the changes are kept; name a directory in it, or keep the changes in memory (overlay.upper = \"tmpfs\")"},
 		{"neither", overlaid, func(_ *Input, f *fakeFiles) { f.drivers.Kernel = errors.New("too old"); noFuse(f) },

@@ -70,7 +70,7 @@ func See(p *sandbox.Plan, at string, exists func(string) bool) Sight {
 			s.Show = sharing(m, at)
 		}
 	default:
-		s.ofHost(hostPath(*m, at), m.ReadOnly, m.From, orWhy(m.Why, "it is shown"), exists)
+		s.ofHost(layeredPath(*m, at, exists), m.ReadOnly, m.From, orWhy(m.Why, "it is shown"), exists)
 		s.Write = opening(m)
 	}
 	if s.State == Absent || s.State == Own {
@@ -80,6 +80,19 @@ func See(p *sandbox.Plan, at string, exists func(string) bool) Sight {
 		s.Write = ""
 	}
 	return s
+}
+
+// layeredPath is hostPath, of the topmost of m's layers that has it.
+func layeredPath(m sandbox.Mount, at string, exists func(string) bool) string {
+	p := hostPath(m, at)
+	for _, l := range m.Lower {
+		if exists(p) {
+			break
+		}
+		m.Source = l
+		p = hostPath(m, at)
+	}
+	return p
 }
 
 // sharing is the line that shows at in a home that is m, "" where m is none.

@@ -20,6 +20,7 @@ func TestSee(t *testing.T) {
 		{Kind: sandbox.Mask, Target: "/home/u/p/.env", From: "workspace.hide[0]"},
 		{Kind: sandbox.Bind, Source: "/vols/cache", Target: "/home/u/.cache", IsDir: true, Private: true, From: "mounts./home/u/.cache", Why: "the volume cache"},
 		{Kind: sandbox.Bind, Source: "/srv/x", Target: "/data", IsDir: true, ReadOnly: true, From: "mounts./data"},
+		{Kind: sandbox.Layers, Source: "/srv/none", Lower: []string{"/srv/x"}, Target: "/stack", IsDir: true, Upper: "upper", From: "mounts./stack"},
 	}}
 	host := []string{"/usr/bin/cc", "/usr", "/etc/shadow", "/home/u/.ssh/id", "/home/u/.gitconfig", "/home/u/p/f", "/home/u/p/.git/config", "/home/u/p/.envrc", "/home/u/p/.env", "/home/u/.cache/theirs", "/srv/x/f"}
 	exists := func(at string) bool { return slices.Contains(host, at) }
@@ -45,6 +46,8 @@ func TestSee(t *testing.T) {
 		{"/home/u/p/.env", Hidden, "workspace.hide[0]", "", ""},
 		{"/home/u/.cache/theirs", Hidden, "mounts./home/u/.cache", "", ""},
 		{"/home/u/.cache/other", Own, "mounts./home/u/.cache", "", ""},
+		{"/stack/f", Writable, "mounts./stack", "", ""},
+		{"/stack/nothing", Absent, "mounts./stack", "", ""},
 		{"/data/f", ReadOnly, "mounts./data", "", `mounts."/data".access = "rw"`},
 	} {
 		got := See(p, tt.path, exists)

@@ -547,8 +547,13 @@ func (r *resolver) profileMount(m *profiles.Mount) {
 			return
 		}
 		r.talks(e, out.Target, false, key)
+		lower, ok := r.lowers(m, e, out.Target, key+".lower")
+		if !ok {
+			return
+		}
 		r.addLayers(out.Target, e, m.Upper, m.Size, key, "changes kept apart")
-		r.plan.Mounts[len(r.plan.Mounts)-1].NoExec = out.NoExec
+		added := &r.plan.Mounts[len(r.plan.Mounts)-1]
+		added.Lower, added.NoExec = lower, out.NoExec
 		return
 	case "volume":
 		r.volume(m, out, key)
@@ -571,6 +576,43 @@ func (r *resolver) profileMount(m *profiles.Mount) {
 		return
 	}
 	r.add(out)
+}
+
+// lowers finds the directories below that of an overlay, which is top. The kernel
+// takes none that lies in another (ELOOP).
+func (r *resolver) lowers(m *profiles.Mount, top host.Entry, target, key string) (list []string, ok bool) {
+	if len(m.Lower) == 0 {
+		return nil, true
+	}
+	all := []string{top.Path}
+	for i, dir := range m.Lower {
+		below := *m
+		below.Source = dir
+		key := fmt.Sprintf("%s[%d]", key, i)
+		e, found := r.source(&below, key)
+		if !found && m.Optional {
+			continue
+		}
+		msg := ""
+		in := slices.IndexFunc(all, func(other string) bool { return within(e.Path, other) || within(other, e.Path) })
+		switch {
+		case !found: // it was said
+			return nil, false
+		case !e.IsDir:
+			msg = e.Path + " is no directory, and layers are made of directories"
+		case in >= 0:
+			msg = fmt.Sprintf("%s and %s can't be layers of one overlay: one is the other, or lies in it", e.Path, all[in])
+		case len(all) == sandbox.MaxLayers:
+			msg = fmt.Sprintf("more than %d layers", sandbox.MaxLayers)
+		}
+		if msg != "" {
+			r.fail(&Error{Key: key, Msg: msg, Hint: "name other directories"})
+			return nil, false
+		}
+		r.talks(e, target, false, key)
+		all = append(all, e.Path)
+	}
+	return all[1:], true
 }
 
 // source finds a bind's source. In the workspace a link may have been placed by
