@@ -25,6 +25,7 @@ type Gate interface {
 	Resolves(ctx context.Context, name, question string) policy.Verdict
 	Pin(name string, a netip.Addr) bool
 	Refuse(name, question string, a netip.Addr, reason string)
+	RefuseAlias(name, question, alias string) (refused bool)
 	Names(a netip.Addr) []string
 }
 
@@ -52,6 +53,8 @@ const (
 	minTTL  = 5   // seconds
 	maxTTL  = 300 // so that a change is seen, and nobody is asked all the time
 	ownTTL  = 5
+	// maxAliases is after how many a name leads nowhere. Resolvers give up sooner.
+	maxAliases = 32
 	// memberTTL is for names of members of a named network, who come and go.
 	memberTTL = 0
 	udpBytes  = 1232 // what passes everywhere in one packet (DNS flag day 2020)
@@ -244,7 +247,14 @@ func (s *Server) forward(ctx context.Context, asked mdns.Question, name string, 
 	r.Rcode = up.Rcode
 	kind := mdns.Type(asked.Qtype).String()
 	dropped := false
-	for _, found := range addresses(up, asked) {
+	list, aliases := addresses(up, asked)
+	for _, alias := range aliases {
+		if s.gate.RefuseAlias(name, kind, alias) {
+			refuse(r, mdns.RcodeNameError, "it is an alias of a name that a rule denies")
+			return
+		}
+	}
+	for _, found := range list {
 		if !s.gate.Pin(name, found.addr) {
 			s.gate.Refuse(name, kind, found.addr, "the answer is an address that no rule allows: private, or the host's own")
 			dropped = true
@@ -262,12 +272,12 @@ type found struct {
 	ttl  uint32
 }
 
-// addresses are those that a message has for a question, by whatever aliases.
-func addresses(m *mdns.Msg, asked mdns.Question) []found {
-	var list []found
+// addresses are those that a message has for a question, by whatever aliases, and
+// these, as policy.ParseName returns them.
+func addresses(m *mdns.Msg, asked mdns.Question) (list []found, aliases []string) {
 	owners := []string{strings.ToLower(asked.Name)}
 	ttl := uint32(maxTTL)
-	for range m.Answer { // aliases may stand in any order
+	for range maxAliases { // they may stand in any order
 		grown := false
 		for _, rr := range m.Answer {
 			c, ok := rr.(*mdns.CNAME)
@@ -277,6 +287,9 @@ func addresses(m *mdns.Msg, asked mdns.Question) []found {
 			if target := strings.ToLower(c.Target); !slices.Contains(owners, target) {
 				owners, grown = append(owners, target), true
 				ttl = min(ttl, c.Hdr.Ttl)
+				if name, err := policy.ParseName(target); err == nil { // else no rule is for it
+					aliases = append(aliases, name)
+				}
 			}
 		}
 		if !grown {
@@ -300,7 +313,7 @@ func addresses(m *mdns.Msg, asked mdns.Question) []found {
 			list = append(list, found{a, min(ttl, h.Ttl)})
 		}
 	}
-	return list
+	return list, aliases
 }
 
 // add adds an address to an answer, if it is of the version that was asked for.

@@ -241,6 +241,54 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
+// TestAliases: a name that leads to one that is denied is not answered, nor one that
+// leads on for ever, in whatever order its aliases come.
+func TestAliases(t *testing.T) {
+	records := []string{
+		"shop.example.: shop.example. 60 IN CNAME edge.tracker.example.",
+		"shop.example.: edge.tracker.example. 60 IN A 198.51.100.20",
+		"part.example.: part.example. 60 IN CNAME mail.example.",
+		"part.example.: mail.example. 60 IN A 198.51.100.21",
+	}
+	for i := 700; i > 0; i-- {
+		records = append(records, fmt.Sprintf("far.example.: c%d.example. 60 IN CNAME c%d.example.", i-1, i))
+	}
+	records = append(records, "far.example.: far.example. 60 IN CNAME c0.example.", "far.example.: c700.example. 60 IN A 198.51.100.22")
+	all := zone(t, records...)
+	up := newServer(t, func(q, r *mdns.Msg, tcp bool) {
+		if all(q, r, tcp); !tcp && len(r.Answer) > 10 {
+			r.Answer, r.Truncated = nil, true
+		}
+	})
+	c := slirp.Config{DNS: slirp.DNS{Servers: []netip.AddrPort{up.addr}}, IPv4: slirp.Default4, IPv6: slirp.Default6}
+	var lists [2][]policy.Rule
+	for i, texts := range [][]string{{"@internet"}, {"*.tracker.example", "mail.example:25"}} {
+		for _, text := range texts {
+			r, err := policy.Parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lists[i] = append(lists[i], r)
+		}
+	}
+	c.Policy = policy.New(lists[0], lists[1])
+	g := gate.New(gate.Options{Policy: c.Policy})
+	s := New(&c, g)
+	for name, want := range map[string]string{
+		"shop.example": "NXDOMAIN, EDE 18", "part.example": "NOERROR, part.example. 60 198.51.100.21", "far.example": "NOERROR",
+	} {
+		if got := ask(t, s, name, mdns.TypeA); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if d := g.Denied(); len(d) != 1 || d[0].Name != "shop.example" || d[0].Rule != "*.tracker.example" || d[0].Reason != "it is an alias of edge.tracker.example" {
+		t.Errorf("told is %+v", d)
+	}
+	if names := g.Names(netip.MustParseAddr("198.51.100.20")); len(names) > 0 {
+		t.Errorf("what is denied is pinned to %q", names)
+	}
+}
+
 // TestSearch: what a resolver makes of a name that was denied is not told again.
 func TestSearch(t *testing.T) {
 	up := newServer(t, zone(t, "git.corp.example.: git.corp.example. 60 IN A 198.51.100.1"))

@@ -104,7 +104,7 @@ func (g *guard) pass(protocol tcpip.NetworkProtocolNumber, p *stack.PacketBuffer
 		case header.ICMPv6ProtocolNumber:
 			return g.passICMP(p, header.IPv6MinimumSize, false, fromTCPIP(ip.DestinationAddress()))
 		case tcpip.TransportProtocolNumber(header.IPv6FragmentExtHdrIdentifier):
-			return true
+			return g.passFragment(p)
 		default: // other extension headers have no use here
 			return g.passProtocol(p, next)
 		}
@@ -121,6 +121,17 @@ func (g *guard) passProtocol(p *stack.PacketBuffer, protocol tcpip.TransportProt
 		g.engine.icmpError(whole, prohibited)
 	}
 	return false
+}
+
+// passFragment lets the fragments of TCP and UDP pass, as of IPv4. Of what else there
+// is the stack would put together an echo request, and answer it.
+func (g *guard) passFragment(p *stack.PacketBuffer) bool {
+	b, ok := p.Data().PullUp(header.IPv6MinimumSize + header.IPv6FragmentHeaderSize)
+	if !ok {
+		return false
+	}
+	next := tcpip.TransportProtocolNumber(b[header.IPv6MinimumSize]) // the first field (RFC 8200, section 4.5)
+	return next == header.TCPProtocolNumber || next == header.UDPProtocolNumber
 }
 
 // own reports whether the sandbox has the address.

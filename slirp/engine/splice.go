@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
 
@@ -26,13 +27,16 @@ func (e *Engine) splice(f *flow, in inside, out *net.TCPConn) {
 		})
 	}
 	f.closer(abort)
+	over := make(chan struct{}) // nothing more comes for the sandbox
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if !e.toHost(f, in, out, done) {
+		if !e.toHost(f, in, out, done, over) {
 			abort()
 		}
 	})
-	if !e.toSandbox(f, in, out, done) {
+	ended := e.toSandbox(f, in, out, done)
+	close(over) // before the sandbox's half may close by itself
+	if !ended || in.ep.Shutdown(tcpip.ShutdownWrite) != nil {
 		abort()
 	}
 	wg.Wait()
@@ -43,9 +47,9 @@ func (e *Engine) splice(f *flow, in inside, out *net.TCPConn) {
 	})
 }
 
-// toHost moves what the sandbox sends, until its end, which it passes on. It is
-// false after an error.
-func (e *Engine) toHost(f *flow, in inside, out *net.TCPConn, done <-chan struct{}) bool {
+// toHost moves what the sandbox sends, until its end, which it passes on, and returns
+// when the other direction is over too. It is false after an error.
+func (e *Engine) toHost(f *flow, in inside, out *net.TCPConn, done, over <-chan struct{}) bool {
 	conn, err := out.SyscallConn()
 	if err != nil {
 		return false
@@ -85,9 +89,30 @@ func (e *Engine) toHost(f *flow, in inside, out *net.TCPConn, done <-chan struct
 				return false
 			}
 		case *tcpip.ErrClosedForReceive:
-			return out.CloseWrite() == nil
+			return out.CloseWrite() == nil && in.lasts(readable, over)
 		default:
 			return false
+		}
+	}
+}
+
+// lasts waits until over, and is false if the sandbox's half was reset before: it sent
+// its end, and is gone now, of which the other side hears only when it says something.
+func (in inside) lasts(changed, over <-chan struct{}) bool {
+	for {
+		switch tcp.EndpointState(in.ep.State()) {
+		case tcp.StateError, tcp.StateClose: // as a reset leaves who has ended already
+			select {
+			case <-over:
+				return true
+			default:
+				return false
+			}
+		}
+		select {
+		case <-changed:
+		case <-over:
+			return true
 		}
 	}
 }
@@ -112,8 +137,8 @@ func (w *socketWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// toSandbox moves what comes for the sandbox, until its end, which it passes on.
-// It is false after an error.
+// toSandbox moves what comes for the sandbox, until its end. It is false after an
+// error.
 func (e *Engine) toSandbox(f *flow, in inside, out *net.TCPConn, done <-chan struct{}) bool {
 	conn, err := out.SyscallConn()
 	if err != nil {
@@ -149,7 +174,7 @@ func (e *Engine) toSandbox(f *flow, in inside, out *net.TCPConn, done <-chan str
 		case err != nil || sock != nil:
 			return false
 		case ended:
-			return in.ep.Shutdown(tcpip.ShutdownWrite) == nil
+			return true
 		}
 		switch terr.(type) {
 		case nil:

@@ -193,16 +193,29 @@ func (g *Gate) hostPort(c Conn) (Ruling, bool) {
 		return Ruling{}, false
 	}
 	for _, p := range g.opts.HostPorts {
-		if p.Protocol == string(c.Protocol) && p.Port == c.Target.Port() {
-			rule := policy.Rule{Text: "host_ports", From: p.From, Allow: true}
-			return Ruling{
-				Verdict: policy.Verdict{Allow: true, Rule: &rule, Name: slirp.HostName},
-				Class:   policy.Host,
-				Dial:    loopback(c.Target.Addr(), p.HostPort),
-			}, true
+		if p.Protocol != string(c.Protocol) || p.Port != c.Target.Port() {
+			continue
 		}
+		if v := g.decideHost(c); v.Rule != nil && !v.Allow { // a denial goes before every permission
+			return Ruling{Verdict: v, Class: policy.Host}, true
+		}
+		rule := policy.Rule{Text: "host_ports", From: p.From, Allow: true}
+		return Ruling{
+			Verdict: policy.Verdict{Allow: true, Rule: &rule, Name: slirp.HostName},
+			Class:   policy.Host,
+			Dial:    loopback(c.Target.Addr(), p.HostPort),
+		}, true
 	}
 	return Ruling{}, false
+}
+
+// decideHost is what the rules say of a service of the host's.
+func (g *Gate) decideHost(c Conn) policy.Verdict {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.policy.Decide(policy.Query{
+		Protocol: c.Protocol, Address: c.Target.Addr(), Port: c.Target.Port(), Class: policy.Host, Names: []string{slirp.HostName},
+	})
 }
 
 // dial is where a connection that is allowed goes to.
@@ -280,6 +293,21 @@ func (g *Gate) Names(a netip.Addr) []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.pins.names(a))
+}
+
+// RefuseAlias says whether a rule denies what a name is an alias of (CNAME), and
+// reports it then: whoever points a name of theirs at one that is denied does not
+// open it.
+func (g *Gate) RefuseAlias(name, question, alias string) (refused bool) {
+	g.mu.Lock()
+	v := g.policy.Resolves(alias)
+	g.mu.Unlock()
+	if v.Allow || v.Rule == nil {
+		return false
+	}
+	v.Reason = "it is an alias of " + alias
+	g.reportName(name, question, v)
+	return true
 }
 
 // Named reports whether a rule is about an address itself on a port: then what

@@ -115,6 +115,25 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestHostPortDenied: a denial goes before host_ports as before all else that is
+// allowed, that of a running sandbox too.
+func TestHostPortDenied(t *testing.T) {
+	ports := Options{HostPorts: []slirp.HostPort{{Protocol: "tcp", Port: 80, HostPort: 8080}, {Protocol: "tcp", Port: 81, HostPort: 81}}}
+	g, _ := newGate(t, ports, "-@host:80")
+	if r := g.Look(conn("10.0.2.2:80")); r.Allow || len(r.Dial) > 0 || r.RuleText() != "@host:80" {
+		t.Errorf("a port that the profile denies: %+v", r)
+	}
+	if r := g.Look(conn("10.0.2.2:81")); !r.Allow {
+		t.Errorf("another: %+v", r)
+	}
+	if err := g.Add("host.sbx.internal", false, 0); err != nil {
+		t.Fatal(err)
+	}
+	if r := g.Look(conn("10.0.2.2:81")); r.Allow || r.Waits {
+		t.Errorf("denied while it runs: %+v", r)
+	}
+}
+
 // TestDenied: each destination is told first once, and counted.
 func TestDenied(t *testing.T) {
 	g, seen := newGate(t, Options{})

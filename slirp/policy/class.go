@@ -69,11 +69,18 @@ var neverPrefixes = []netip.Prefix{
 	netip.MustParsePrefix("::ffff:0:0/96"),
 	netip.MustParsePrefix("fe80::/10"),
 	netip.MustParsePrefix("ff00::/8"),
-	netip.MustParsePrefix("fd00:ec2::/32"),      // a cloud's metadata service by IPv6
-	netip.MustParsePrefix("fd20:ce::/32"),       // another's
-	netip.MustParsePrefix("168.63.129.16/32"),   // another's, by an address of the internet
-	netip.MustParsePrefix("100.100.100.200/32"), // another's
-	netip.MustParsePrefix("192.0.0.192/32"),     // another's
+	// Clouds' metadata services by IPv6: Amazon's, Google's, Oracle's, Scaleway's,
+	// Linode's, Alibaba's.
+	netip.MustParsePrefix("fd00:ec2::/32"),
+	netip.MustParsePrefix("fd20:ce::/32"),
+	netip.MustParsePrefix("fd00:c1::a9fe:a9fe/128"),
+	netip.MustParsePrefix("fd00:42::42/128"),
+	netip.MustParsePrefix("fd00:a9fe:a9fe::1/128"),
+	netip.MustParsePrefix("fd00:100::100:200/128"),
+	// And by addresses of the internet: Azure's, Alibaba's, Oracle's.
+	netip.MustParsePrefix("168.63.129.16/32"),
+	netip.MustParsePrefix("100.100.100.200/32"),
+	netip.MustParsePrefix("192.0.0.192/32"),
 }
 
 var lanPrefixes = []netip.Prefix{

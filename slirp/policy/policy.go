@@ -215,7 +215,7 @@ func (r *Rule) target(q Query) (name string, ok bool) {
 		}
 		return q.Names[i], true
 	case r.Prefix.IsValid():
-		if !r.Prefix.Contains(q.Address) {
+		if !r.Prefix.Contains(q.Address) && (r.Allow || !r.leadsInto(q.Address)) {
 			return "", false
 		}
 		return first(q.Names), !r.Allow || r.means(q.Class)
@@ -223,6 +223,13 @@ func (r *Rule) target(q Query) (name string, ok bool) {
 		return first(q.Names), r.Class == q.Class
 	}
 	return "", false
+}
+
+// leadsInto reports whether a translator or a tunnel would send what is sent to a into
+// the rule's prefix.
+func (r *Rule) leadsInto(a netip.Addr) bool {
+	inner, ok := embedded(a)
+	return ok && r.Prefix.Contains(inner)
 }
 
 // means reports whether a permission by addresses is for those of class c.

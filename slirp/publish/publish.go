@@ -203,8 +203,10 @@ func (p *Port) serveUDP(s Sandbox) {
 		mu.Unlock()
 		if x == nil {
 			back := func(b []byte) { p.send(c, b) }
+			over := false // it may be before it is in the list
 			ended := func() {
 				mu.Lock()
+				over = true
 				delete(sessions, c)
 				mu.Unlock()
 			}
@@ -212,7 +214,9 @@ func (p *Port) serveUDP(s Sandbox) {
 				continue // as many as there may be, or the sandbox has no such port
 			}
 			mu.Lock()
-			sessions[c] = x
+			if !over {
+				sessions[c] = x
+			}
 			mu.Unlock()
 		}
 		x.Send(buf[:n])

@@ -85,6 +85,51 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// fleeting is a sandbox whose first session is over before anybody has it.
+type fleeting struct {
+	echoes
+	sessions int
+}
+
+func (f *fleeting) DialUDP(_ netip.AddrPort, port uint16, back func([]byte), ended func()) (Session, error) {
+	if f.sessions++; f.sessions == 1 {
+		ended()
+		return echoSession{port, func([]byte) {}}, nil
+	}
+	return echoSession{port, back}, nil
+}
+
+// TestSessionOver: a session that is over takes no more of its client's datagrams.
+func TestSessionOver(t *testing.T) {
+	p, err := slirp.ParsePublish("0:80/udp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports, err := Listen(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ports[0].Close()
+	go ports[0].Serve(&fleeting{})
+	c, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", ports[0].Published().HostPort))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"lost", "hello"} {
+		if _, err := c.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := make([]byte, 20)
+	if n, err := c.Read(b); err != nil || string(b[:n]) != "80 hello" {
+		t.Errorf("%q, %v", b[:n], err)
+	}
+}
+
 // TestOne: IPv4 is not IPv6.
 func TestOne(t *testing.T) {
 	p := publish(t, "0.0.0.0:0:80")[0].Published()
