@@ -50,14 +50,14 @@ func startNetwork(in io.Reader, events *events) (*hub.Hub, error) {
 	if err := n.Validate(); err != nil {
 		return nil, err
 	}
-	links, err := ownNamespace()
+	links, filters, err := ownNamespace()
 	if err != nil {
 		return nil, err
 	}
 	if err := confine.Hidden(); err != nil { // after that it can't start itself any more
 		return nil, err
 	}
-	h, err := hub.New(n, links, slirp.FDListen)
+	h, err := hub.New(n, links, filters, slirp.FDListen)
 	if err != nil {
 		return nil, err
 	}
@@ -72,12 +72,12 @@ func startNetwork(in io.Reader, events *events) (*hub.Hub, error) {
 }
 
 // ownNamespace makes a network namespace that this process is not in: of it there
-// is one rtnetlink socket, and its user namespace is this user's. Whoever made it
-// is gone.
-func ownNamespace() (*link.Socket, error) {
+// are an rtnetlink socket and one for nftables, and its user namespace is this user's.
+// Whoever made it is gone.
+func ownNamespace() (links *link.Socket, filters int, err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, -1, err
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "namespace"), os.NewFile(uintptr(pair[1]), "namespace")
 	defer ours.Close()
@@ -93,21 +93,25 @@ func ownNamespace() (*link.Socket, error) {
 	out, err := cmd.CombinedOutput()
 	theirs.Close()
 	if err != nil {
-		return nil, fmt.Errorf("making the network's namespace: %w %s", err, out)
+		return nil, -1, fmt.Errorf("making the network's namespace: %w %s", err, out)
 	}
-	fds, err := receive(ours, 1)
+	fds, err := receive(ours, 2)
 	if err != nil {
-		return nil, fmt.Errorf("making the network's namespace: %w", err)
+		return nil, -1, fmt.Errorf("making the network's namespace: %w", err)
 	}
-	return link.New(fds[0]), nil
+	return link.New(fds[0]), fds[1], nil
 }
 
-// namespace is what ownNamespace starts: it is in the namespace, and hands out a
-// socket of it.
+// namespace is what ownNamespace starts: it is in the namespace, and hands out
+// sockets of it.
 func namespace(errs io.Writer) int {
 	s, err := link.Open()
 	if err == nil {
-		err = unix.Sendmsg(3, []byte{0}, unix.UnixRights(s.FD()), nil, 0)
+		filters, ferr := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+		if ferr != nil {
+			filters = 0 // standard input, which takes no orders: the kernel has no nftables
+		}
+		err = unix.Sendmsg(3, []byte{0}, unix.UnixRights(s.FD(), filters), nil, 0)
 	}
 	if err != nil {
 		fmt.Fprintln(errs, err)
@@ -123,7 +127,7 @@ func networkCalls() []policy.Rule {
 		return policy.Rule{Names: names, Action: policy.Allow, Why: why}
 	}
 	return append(runtimeCalls(),
-		allow("sockets", "accept4", "getsockopt", "recvfrom", "recvmsg", "sendto", "sendmsg", "ioctl", "fcntl"),
+		allow("sockets", "accept4", "getsockopt", "setsockopt", "recvfrom", "recvmsg", "sendto", "sendmsg", "ioctl", "fcntl"),
 		allow("waiting for members", "poll", "ppoll"),
 		policy.Rule{Names: []string{"openat"}, Action: policy.Allow, Why: "who asks", Args: []policy.Cond{
 			{Index: 2, Op: policy.MaskedEq, Value: unix.O_RDONLY, Mask: unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC},

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -189,14 +190,24 @@ func (s Store) Members(name string) ([]slirp.Member, error) {
 	return members(c)
 }
 
+// patience is how long a holder may take to say who is there.
+const patience = 5 * time.Second
+
 func members(c *control.Conn) ([]slirp.Member, error) {
+	limit := unix.NsecToTimeval(patience.Nanoseconds())
+	if err := unix.SetsockoptTimeval(c.FD(), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
+		return nil, fmt.Errorf("asking the network's holder: %w", err)
+	}
 	if err := c.Send(&slirp.NetworkRequest{Protocol: slirp.Protocol, Op: "members"}); err != nil {
 		return nil, fmt.Errorf("asking the network's holder: %w", err)
 	}
 	var r slirp.NetworkReply
 	fds, err := c.Receive(&r)
 	control.CloseAll(fds)
-	if err == nil && r.Error != "" {
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		err = fmt.Errorf("it has not answered for %s; is the process sbx-net network stopped?", patience)
+	case err == nil && r.Error != "":
 		err = errors.New(r.Error)
 	}
 	if err != nil {

@@ -52,8 +52,34 @@ const suffix = ".json"
 
 func (s Store) path(name string) string { return filepath.Join(s.Dir, name+suffix) }
 
+// socketPrefix is how the names of sockets begin.
+const socketPrefix = "network-"
+
 // Socket is the path of a network's socket, whether it is there or not.
-func (s Store) Socket(name string) string { return filepath.Join(s.Runtime, "network-"+name) }
+func (s Store) Socket(name string) string { return filepath.Join(s.Runtime, socketPrefix+name) }
+
+// Sweep removes the sockets of holders that were killed at once with all who were in
+// their networks. It passes over what somebody else looks after just then.
+func (s Store) Sweep() {
+	entries, err := os.ReadDir(s.Runtime)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		name, ok := strings.CutPrefix(e.Name(), socketPrefix)
+		if !ok || CheckName(name) != nil {
+			continue
+		}
+		held, err := s.lockNow(name)
+		if err != nil {
+			continue
+		}
+		if c, _ := s.dial(name); c != nil { // else it is removed
+			c.Close()
+		}
+		unix.Close(held)
+	}
+}
 
 // CheckName says what is wrong with the name of a network.
 func CheckName(name string) error {
@@ -124,7 +150,7 @@ func (s Store) Create(r Record, routes []netip.Prefix) (Record, error) {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return r, err
 	}
-	held, err := lock(s.Dir)
+	held, err := lock(s.Dir, unix.LOCK_EX)
 	if err != nil {
 		return r, err
 	}
@@ -180,10 +206,10 @@ func (r *Record) place(others []Record, routes []netip.Prefix) error {
 		switch {
 		case !r.IPv4.Addr().Is4() || !r.IPv4.Addr().IsPrivate():
 			return fmt.Errorf("%s is no private subnet of IPv4 (RFC 1918)", r.IPv4)
+		case r.IPv4.Bits() < 16 || r.IPv4.Bits() > 29:
+			return fmt.Errorf("%s: a subnet has 16 to 29 bits of prefix, as 10.89.7.0/24 has 24", r.IPv4)
 		case r.IPv4 != r.IPv4.Masked():
 			return fmt.Errorf("%s is an address in a subnet; write %s", r.IPv4, r.IPv4.Masked())
-		case r.IPv4.Bits() < 16 || r.IPv4.Bits() > 29:
-			return fmt.Errorf("%s: a subnet has 16 to 29 bits of prefix", r.IPv4)
 		case r.IPv4.Overlaps(own4):
 			return fmt.Errorf("%s is what each sandbox has for itself; choose another", r.IPv4)
 		case why != "":
@@ -239,13 +265,14 @@ func (s Store) Remove(name string) error {
 	return os.Remove(s.path(name))
 }
 
-// lock locks a file or directory as long as the descriptor is open.
-func lock(path string) (fd int, err error) {
+// lock locks a file or directory as long as the descriptor is open. how is LOCK_EX, or
+// that with LOCK_NB, for which EWOULDBLOCK says that somebody else has it.
+func lock(path string, how int) (fd int, err error) {
 	if fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0); err != nil {
 		return -1, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-		err = unix.Flock(fd, unix.LOCK_EX)
+		err = unix.Flock(fd, how)
 	}
 	if err != nil {
 		unix.Close(fd)
@@ -254,11 +281,19 @@ func lock(path string) (fd int, err error) {
 	return fd, nil
 }
 
-// lock locks a network against its holder's end, its start by others and its
-// removal. Who has waited for the lock may find that the file is another's then.
-func (s Store) lock(name string) (fd int, err error) {
+// lock locks a network against its holder's end, its start by others and its removal.
+func (s Store) lock(name string) (fd int, err error) { return s.lockAs(name, unix.LOCK_EX) }
+
+// lockNow is lock, but waits for nobody.
+func (s Store) lockNow(name string) (fd int, err error) {
+	return s.lockAs(name, unix.LOCK_EX|unix.LOCK_NB)
+}
+
+// lockAs takes the lock. Who has waited for it may find that the file is another's
+// then.
+func (s Store) lockAs(name string, how int) (fd int, err error) {
 	for {
-		fd, err = lock(s.path(name))
+		fd, err = lock(s.path(name), how)
 		if errors.Is(err, fs.ErrNotExist) {
 			return -1, &NotFoundError{name}
 		}

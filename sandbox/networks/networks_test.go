@@ -8,6 +8,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox/control"
 )
 
 func TestPlace(t *testing.T) {
@@ -25,6 +29,7 @@ func TestPlace(t *testing.T) {
 		{subnet: "192.0.2.0/24", err: "no private subnet of IPv4"},
 		{subnet: "10.1.2.3/24", err: "write 10.1.2.0/24"},
 		{subnet: "10.0.0.0/8", err: "16 to 29 bits"},
+		{subnet: "10.1.2.3/8", err: "16 to 29 bits"},
 	} {
 		r := Record{Name: "one"}
 		if tt.subnet != "" {
@@ -96,5 +101,59 @@ func TestRemove(t *testing.T) {
 		if _, err := s.Load(name); err == nil || errors.As(err, &none) {
 			t.Errorf("%q: %v", name, err)
 		}
+	}
+}
+
+// TestSweep: what a dead holder left is removed, and nothing else.
+func TestSweep(t *testing.T) {
+	s := Store{Dir: filepath.Join(t.TempDir(), "networks"), Runtime: t.TempDir()}
+	listening := map[string]int{}
+	for _, name := range []string{"dead", "alive", "starting"} {
+		if _, err := s.Create(Record{Name: name}, nil); err != nil {
+			t.Fatal(err)
+		}
+		fd, err := control.Listen(s.Socket(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		listening[name] = fd
+	}
+	unix.Close(listening["dead"])
+	unix.Close(listening["starting"])
+	defer unix.Close(listening["alive"])
+	for _, other := range []string{"events", "0123456789ab", "network-nobodys"} {
+		if err := os.WriteFile(filepath.Join(s.Runtime, other), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held, err := s.lock("starting")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(held)
+	s.Sweep()
+	var left []string
+	entries, _ := os.ReadDir(s.Runtime)
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if want := "0123456789ab events network-alive network-nobodys network-starting"; strings.Join(left, " ") != want {
+		t.Errorf("left are %v, want %s", left, want)
+	}
+}
+
+// TestSilent: a holder that does not answer holds nobody up for ever.
+func TestSilent(t *testing.T) {
+	s := Store{Dir: filepath.Join(t.TempDir(), "networks"), Runtime: t.TempDir()}
+	if _, err := s.Create(Record{Name: "dev"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := control.Listen(s.Socket("dev"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if list, err := s.Members("dev"); err == nil || !strings.Contains(err.Error(), "asking the network's holder: it has not answered for 5s") {
+		t.Errorf("%v, %v", list, err)
 	}
 }

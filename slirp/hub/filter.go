@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -30,16 +29,18 @@ func newFilter(socket int, r *slirp.NetworkRequest, members []slirp.Member) (*fi
 	if err != nil {
 		return nil, fmt.Errorf("keeping the socket for rules: %w", err)
 	}
-	f := &filter{socket: kept, device: r.Device, rules: r.Rules}
-	if err := link.Order(kept, nft.BatchOf(f.device, f.about(members)), nft.Answers); err != nil {
+	f := &filter{socket: kept, rules: r.Rules, device: r.Device}
+	// With nobody in its sets it lets nothing pass but answers.
+	if err := link.Order(kept, nft.BatchOf(f.device, nft.Members(f.device, f.rules)), nft.Answers); err != nil {
 		f.close()
-		if errors.Is(err, unix.EMSGSIZE) {
-			return nil, fmt.Errorf("%d rules about %d members are more than the kernel takes at once; write fewer, or raise net.core.wmem_max: %w", len(r.Rules), len(members), err)
-		}
 		return nil, fmt.Errorf("rules about members take nftables with connection tracking in the kernel: %w", err)
 	}
 	// A kernel without it refuses, and says nothing.
 	_ = link.Order(kept, nft.TellOf(f.device), nft.Answers)
+	if err := f.renew(members); err != nil {
+		f.close()
+		return nil, fmt.Errorf("holding a member to its rules about %d others: %w", len(members), err)
+	}
 	return f, nil
 }
 
@@ -59,11 +60,11 @@ func (f *filter) renew(members []slirp.Member) error {
 	if f == nil {
 		return nil
 	}
-	return link.Order(f.socket, nft.ReplaceOf(f.device, f.about(members)), nft.Answers)
-}
-
-func (f *filter) about(members []slirp.Member) []nft.Rule {
-	return nft.Members(f.device, f.rules, func(r policy.Rule) []netip.Prefix { return among(members, r) })
+	sets := setsOf(f.rules, members)
+	if len(sets) == 0 {
+		return nil
+	}
+	return link.Order(f.socket, nft.FillOf(f.device, sets), nft.Answers)
 }
 
 func (f *filter) close() {
@@ -72,20 +73,25 @@ func (f *filter) close() {
 	}
 }
 
-// among is the addresses that a rule is about, of those who are there.
-func among(members []slirp.Member, r policy.Rule) (list []netip.Prefix) {
-	if r.Prefix.IsValid() {
-		return []netip.Prefix{r.Prefix}
+// setsOf are those whom rules are about by a name, or by being there, each once.
+func setsOf(rules []policy.Rule, members []slirp.Member) (list []nft.Set) {
+	for _, r := range rules {
+		name := nft.MemberSet(r)
+		if name == "" || slices.ContainsFunc(list, func(s nft.Set) bool { return s.Names == name }) {
+			continue
+		}
+		list = append(list, nft.Set{Names: name, Addresses: among(members, r)})
 	}
+	return list
+}
+
+// among is the addresses of those whom a rule is about.
+func among(members []slirp.Member, r policy.Rule) (list []netip.Addr) {
 	for _, m := range members {
 		if r.Class != policy.Members && !slices.Contains(m.Names, r.Name) {
 			continue
 		}
-		for _, a := range []netip.Addr{m.IPv4, m.IPv6} {
-			if a.IsValid() {
-				list = append(list, netip.PrefixFrom(a, a.BitLen()))
-			}
-		}
+		list = append(list, addresses(&m)...)
 	}
 	return list
 }

@@ -22,13 +22,18 @@ import (
 // bridge is the name of the bridge.
 const bridge = "bridge0"
 
-// mostConns is how many may be connected at the same time.
-const mostConns = 512
+// Bounds of a network: its members, and who is connected at the same time, some of them
+// only to look.
+const (
+	mostMembers = 512
+	mostConns   = mostMembers + 64
+)
 
 // Hub is a named network. It is for one goroutine.
 type Hub struct {
 	network slirp.Network
 	links   *link.Socket // of the network's own namespace
+	sources sources
 	bridge  int
 	listen  int
 	peers   *control.Peers
@@ -47,14 +52,15 @@ type conn struct {
 	stale  bool          // it has not heard of the last change
 }
 
-// New makes the network by an rtnetlink socket of a namespace of its own. listen
-// is the socket where members come, non-blocking.
-func New(n slirp.Network, links *link.Socket, listen int) (*Hub, error) {
+// New makes the network by sockets of a namespace of its own, of rtnetlink and of
+// NETLINK_NETFILTER. listen is the socket where members come, non-blocking.
+func New(n slirp.Network, links *link.Socket, filters, listen int) (*Hub, error) {
 	h := &Hub{network: n, links: links, listen: listen, peers: control.OpenPeers()}
 	var err error
 	if h.lock, err = unix.Open(n.Lock, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0); err != nil {
 		return nil, &os.PathError{Op: "open", Path: n.Lock, Err: err}
 	}
+	h.sources = newSources(filters)
 	if h.bridge, err = links.Bridge(bridge); err != nil {
 		return nil, err
 	}
@@ -84,6 +90,9 @@ func (h *Hub) Serve() error {
 			return fmt.Errorf("waiting for members: %w", err)
 		}
 		for i, c := range conns {
+			if !slices.Contains(h.conns, c) {
+				continue // it had to go when another came or went
+			}
 			if fds[2+2*i].Revents != 0 {
 				h.tell(c)
 			}
@@ -172,7 +181,9 @@ func (h *Hub) take(c *conn) {
 	if err != nil {
 		reply.Error = err.Error()
 	}
-	_ = c.Send(&reply) // who does not read answers gets none
+	if err := c.Send(&reply); err != nil { // too long perhaps; who does not read answers gets none
+		_ = c.Send(&slirp.NetworkReply{Error: "answering: " + err.Error()})
+	}
 }
 
 // members lists them, in the order of their addresses.
@@ -199,6 +210,10 @@ func (h *Hub) join(c *conn, r *slirp.NetworkRequest, fds []int) error {
 	if len(fds) != want || r.Device == "" || len(r.Device) >= unix.IFNAMSIZ {
 		return errors.New("with a request to join come a name for the interface, a socket of the member's network, one for names, and one for rules")
 	}
+	there := h.members()
+	if len(there) >= mostMembers {
+		return fmt.Errorf("the network %s has %d members, as many as one may have; end some, or put this sandbox into another network", h.network.Name, len(there))
+	}
 	m := slirp.Member{Name: r.Name, Names: slirp.MemberNames(r.Names...), Device: r.Device, Isolated: h.isolated(r)}
 	var err error
 	if m.IPv4, err = h.free(); err != nil {
@@ -208,20 +223,24 @@ func (h *Hub) join(c *conn, r *slirp.NetworkRequest, fds []int) error {
 		m.IPv6 = beside(m.IPv4, h.network.IPv4, h.network.IPv6)
 	}
 	if len(r.Rules) > 0 { // before there is a way to anybody
-		if c.filter, err = newFilter(fds[2], r, h.members()); err != nil {
+		if c.filter, err = newFilter(fds[2], r, there); err != nil {
 			return err
 		}
 	}
 	if c.port, err = h.wire(&m, fds[0]); err != nil {
 		return err
 	}
-	if c.names, err = unix.FcntlInt(uintptr(fds[1]), unix.F_DUPFD_CLOEXEC, 3); err != nil {
-		_ = h.links.Delete(c.port) // it goes with its namespace at the latest
-		return fmt.Errorf("keeping the socket for names: %w", err)
+	if err = h.sources.allow(c.port, &m); err == nil {
+		if c.names, err = keep(fds[1]); err == nil {
+			c.member = &m
+			h.changed()
+			return nil
+		}
+		err = fmt.Errorf("keeping the socket for names: %w", err)
+		h.sources.forget(c.port, &m)
 	}
-	c.member = &m
-	h.changed()
-	return nil
+	_ = h.links.Delete(c.port) // it goes with its namespace at the latest
+	return err
 }
 
 // isolated decides whether a member reaches other isolated ones.
@@ -239,7 +258,7 @@ func (h *Hub) free() (netip.Addr, error) {
 			return a, nil
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("the network %s has no address left in %s", h.network.Name, h.network.IPv4)
+	return netip.Addr{}, fmt.Errorf("the network %s has no address left in %s; sbx network create --subnet makes one with more, as 172.20.0.0/16 is", h.network.Name, h.network.IPv4)
 }
 
 // beside is the address of IPv6 that has the same place in its subnet.
@@ -301,10 +320,13 @@ func (h *Hub) leave(c *conn) {
 	c.Close()
 	if c.names >= 0 {
 		unix.Close(c.names)
+		c.names = -1
 	}
 	c.filter.close()
+	c.filter = nil
 	if c.member != nil {
 		_ = h.links.Delete(c.port) // gone with the member's namespace, perhaps
+		h.sources.forget(c.port, c.member)
 		h.changed()
 	}
 }

@@ -11,6 +11,7 @@ const (
 	subsystem                     = 10 // NFNL_SUBSYS_NFTABLES
 	newTable, newChain, newRule   = 0, 3, 6
 	delRule, newSet, newElement   = 8, 9, 12
+	delElement                    = 14
 	inet                          = 1 // NFPROTO_INET
 	request, ack, create, appends = 0x1, 0x4, 0x400, 0x800
 	nested                        = 0x8000 // NLA_F_NESTED
@@ -36,8 +37,12 @@ const (
 // Group is the group of nfnetlink_log to which what is refused is told, by Tell.
 const Group = 1
 
-// maxSet bounds the addresses of one name's set.
-const maxSet = 16384
+// maxSet bounds the addresses of one name's set, maxMembers those of one in a named
+// network: the kernel keeps room for so many.
+const (
+	maxSet     = 16384
+	maxMembers = 1024
+)
 
 // Batch is the messages that make a table with the rules, to be sent to a socket
 // of NETLINK_NETFILTER in one piece. The kernel takes all or nothing. Its first
@@ -59,15 +64,55 @@ func BatchOf(table string, rules []Rule) []byte {
 
 // Replace is the messages that put other rules in the place of those of Batch.
 // Names that were in a set stay in it.
-func Replace(rules []Rule) []byte { return ReplaceOf(table, rules) }
-
-// ReplaceOf is Replace for the table of BatchOf.
-func ReplaceOf(table string, rules []Rule) []byte {
+func Replace(rules []Rule) []byte {
 	b := batch{table: table, seq: laterSeq}
 	b.message(batchBegin, request, 0, subsystem)
 	b.make(delRule, 0, str(1, table), str(2, chain))
 	b.all(rules)
 	return b.out
+}
+
+// Set is the addresses of those who are called by a name.
+type Set struct {
+	Names     string
+	Addresses []netip.Addr
+}
+
+// FillOf is the messages by which the sets of rules in a table of BatchOf have the
+// addresses of a list and no others, all at once. It grows with the addresses by less
+// than 30 bytes for each, whatever the number of rules.
+func FillOf(table string, sets []Set) []byte {
+	b := batch{table: table, seq: laterSeq}
+	b.message(batchBegin, request, 0, subsystem)
+	for i, s := range sets {
+		for _, six := range []bool{false, true} {
+			var elements [][]byte
+			for _, a := range s.Addresses {
+				if a.Is6() == six {
+					elements = append(elements, element(a))
+				}
+			}
+			flags := uint16(0)
+			if i == len(sets)-1 && six {
+				flags = ack
+			}
+			of := [][]byte{str(1, table), str(2, setName(s.Names, six))}
+			if len(elements) == 0 {
+				b.make(delElement, flags, of...)
+				continue
+			}
+			b.make(delElement, 0, of...) // all of them
+			b.make(newElement, create|flags, append(of, attr(3|nested, elements...))...)
+		}
+	}
+	b.message(batchEnd, request, 0, subsystem)
+	return b.out
+}
+
+// element is one of a set.
+func element(a netip.Addr) []byte {
+	key := attr(1|nested, attr(1, a.AsSlice()))
+	return attr(1|nested, key)
 }
 
 // laterSeq numbers messages that are sent by another socket than the first.
@@ -86,8 +131,12 @@ func (b *batch) all(rules []Rule) {
 		if r.Six {
 			kind, size = 8, 16
 		}
+		most := uint32(maxSet)
+		if b.table != table {
+			most = maxMembers
+		}
 		b.make(newSet, create, str(1, b.table), str(2, name), be32(3, 0), be32(4, kind), be32(5, size),
-			be32(10, uint32(len(made))), attr(9|nested, be32(1, maxSet)))
+			be32(10, uint32(len(made))), attr(9|nested, be32(1, most)))
 	}
 	for _, r := range rules {
 		b.rule(chain, 0, r.expressions())
@@ -115,8 +164,7 @@ func Add(patterns []string, a netip.Addr) []byte {
 		if i == len(patterns)-1 {
 			flags |= ack
 		}
-		key := attr(1|nested, attr(1, a.AsSlice()))
-		b.make(newElement, flags, str(1, table), str(2, setName(p, a.Is6())), attr(3|nested, attr(1|nested, key)))
+		b.make(newElement, flags, str(1, table), str(2, setName(p, a.Is6())), attr(3|nested, element(a)))
 	}
 	b.message(batchEnd, request, 0, subsystem)
 	return b.out
@@ -187,9 +235,10 @@ func hook(priority int32) []byte {
 
 // batch is messages, each a struct nlmsghdr, a struct nfgenmsg and attributes.
 type batch struct {
-	table string
-	out   []byte
-	seq   uint32
+	table  string
+	bridge bool // it is about what passes a bridge, and not of inet
+	out    []byte
+	seq    uint32
 }
 
 func (b *batch) message(kind, flags uint16, family uint8, resource uint16, attrs ...[]byte) {
@@ -206,7 +255,11 @@ func (b *batch) message(kind, flags uint16, family uint8, resource uint16, attrs
 }
 
 func (b *batch) make(what, flags uint16, attrs ...[]byte) {
-	b.message(subsystem<<8|what, request|flags, inet, 0, attrs...)
+	family := uint8(inet)
+	if b.bridge {
+		family = 7 // NFPROTO_BRIDGE
+	}
+	b.message(subsystem<<8|what, request|flags, family, 0, attrs...)
 }
 
 func (b *batch) rule(chain string, flags uint16, expressions []byte) {

@@ -62,8 +62,8 @@ func cut(b []byte, header int) func(yield func(kind int, body []byte) bool) {
 	return func(yield func(int, []byte) bool) {
 		for len(b) >= header {
 			length, kind := int(binary.NativeEndian.Uint16(b)), int(binary.NativeEndian.Uint16(b[2:])&0x3fff)
-			if header == 16 {
-				length, kind = int(min(binary.NativeEndian.Uint32(b), 1<<20)), int(binary.NativeEndian.Uint16(b[4:]))
+			if header == 16 { // an answer repeats what it is about: who reads may have room for less
+				length, kind = int(min(binary.NativeEndian.Uint32(b), uint32(len(b)))), int(binary.NativeEndian.Uint16(b[4:]))
 			}
 			if length < header || length > len(b) || !yield(kind, b[header:length]) {
 				return

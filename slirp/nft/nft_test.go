@@ -171,19 +171,27 @@ func TestKernel(t *testing.T) {
 	send(t, fd, Batch(all), true)
 	send(t, fd, Tell(), true)
 	send(t, fd, Limit(1<<20), true)
-	send(t, fd, BatchOf("eth0", Members("eth0", parsed(t, "udp://db:53", "@members"), func(policy.Rule) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("10.89.0.2/32")} })), true)
+	members := parsed(t, "udp://db:53", "@members", "10.89.0.0/24:80")
+	send(t, fd, BatchOf("eth0", Members("eth0", members)), true)
 	send(t, fd, TellOf("eth0"), true)
-	send(t, fd, ReplaceOf("eth0", Members("eth0", nil, nil)), true)
+	send(t, fd, FillOf("eth0", crowd(500)), true)
+	send(t, fd, FillOf("eth0", crowd(500)), true) // the same again
+	hold(t, 500)
+	send(t, fd, FillOf("eth0", crowd(3)), true)
+	hold(t, 3)
+	send(t, fd, FillOf("eth0", []Set{{Names: "db"}, {Names: "@members"}}), true)
+	hold(t, 0)
+	four, six := netip.MustParseAddr("10.89.0.2"), netip.MustParseAddr("fd53::2")
+	send(t, fd, Sources(), true)
+	send(t, fd, AddSource(7, four, six), true)
+	send(t, fd, AddSource(8, netip.MustParseAddr("10.89.0.3")), true)
+	send(t, fd, DropSource(8, netip.MustParseAddr("10.89.0.3")), true)
 	send(t, fd, Redirect([]netip.Prefix{netip.MustParsePrefix("192.0.2.53/32")}), false)
 	send(t, fd, Replace(append(all, rules(t, []string{"b.example"}, nil, named)...)), true)
 	for _, a := range []string{"198.51.100.7", "2001:db8::7", "198.51.100.7"} {
 		send(t, fd, Add([]string{"*.a.example", "b.example"}, netip.MustParseAddr(a)), true)
 	}
-	nft, err := exec.LookPath("nft")
-	if err != nil {
-		nft = "/usr/sbin/nft"
-	}
-	out, err := exec.Command(nft, "-n", "list", "table", "inet", "sbx").CombinedOutput()
+	out, err := listed("inet", "sbx")
 	if err != nil {
 		t.Logf("what it made of it is not looked at: %v", err)
 		return
@@ -196,10 +204,47 @@ func TestKernel(t *testing.T) {
 		"ip daddr @4.*.a.example tcp dport 80", "ip6 daddr @6.b.example", "elements = { 198.51.100.7 }", "elements = { 2001:db8::7 }",
 		"log group 1", `iif != "lo" limit rate over 1 mbytes/second`, "type nat hook output priority -100", "ip daddr 192.0.2.53 accept", "udp dport 53 redirect",
 	} {
-		if !strings.Contains(string(out), want) {
+		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
 	}
+}
+
+// crowd is sets of a network with n members: all of them, and one.
+func crowd(n int) []Set {
+	all := Set{Names: "@members"}
+	for i := 2; i < n+2; i++ {
+		all.Addresses = append(all.Addresses, netip.AddrFrom4([4]byte{10, 89, byte(i >> 8), byte(i)}), netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x53, 14: byte(i >> 8), 15: byte(i)}))
+	}
+	return []Set{{Names: "db", Addresses: all.Addresses[:2]}, all}
+}
+
+// hold fails the test unless the sets of all members have n addresses each, as far as
+// nft(8) is there to say.
+func hold(t *testing.T, n int) {
+	t.Helper()
+	out, err := listed("inet", "eth0")
+	if err != nil {
+		return
+	}
+	for _, set := range []string{"set 4.@members {", "set 6.@members {"} {
+		_, text, there := strings.Cut(out, set)
+		text, _, _ = strings.Cut(text, "}\n\n")
+		_, elements, _ := strings.Cut(text, "elements = {")
+		if got := len(strings.Fields(strings.Trim(elements, "} \t\n"))); !there || got != n {
+			t.Errorf("%s: %d addresses, want %d\n%s", set, got, n, text)
+		}
+	}
+}
+
+// listed is a table as nft(8) reads it.
+func listed(family, table string) (string, error) {
+	nft, err := exec.LookPath("nft")
+	if err != nil {
+		nft = "/usr/sbin/nft"
+	}
+	out, err := exec.Command(nft, "-n", "list", "table", family, table).CombinedOutput()
+	return string(out), err
 }
 
 // send sends messages, and fails the test if the kernel refuses one. The last of

@@ -110,8 +110,9 @@ func Rules(p policy.Policy, s Surroundings) ([]Rule, error) {
 }
 
 // Members turns the rules of whom a sandbox may talk to in a named network, which
-// device leads to, into rules. where is which addresses a rule is about.
-func Members(device string, rules []policy.Rule, where func(policy.Rule) []netip.Prefix) []Rule {
+// device leads to, into rules. Who is called by a name at the moment is in the sets of
+// MemberSet, which FillOf fills.
+func Members(device string, rules []policy.Rule) []Rule {
 	list := []Rule{
 		{Beside: device, Action: Accept},
 		{Established: true, Action: Accept},
@@ -122,14 +123,26 @@ func Members(device string, rules []policy.Rule, where func(policy.Rule) []netip
 		if r.Allow {
 			action = Accept
 		}
-		for _, prefix := range where(r) {
-			for _, m := range protocols(r) {
-				m.Prefix, m.Action = prefix, action
+		versions := []bool{false}
+		if !r.Prefix.IsValid() {
+			versions = []bool{false, true} // a set for each
+		}
+		for _, m := range protocols(r) {
+			for _, six := range versions {
+				m.Prefix, m.Names, m.Six, m.Action = r.Prefix, MemberSet(r), six, action
 				list = append(list, m)
 			}
 		}
 	}
 	return list
+}
+
+// MemberSet is the name of the set for a rule of Members, "" for one about addresses.
+func MemberSet(r policy.Rule) string {
+	if r.Class != "" {
+		return "@" + string(r.Class)
+	}
+	return r.Name
 }
 
 // translate is one rule of the policy as rules here.

@@ -376,8 +376,8 @@ var rules = []struct {
 	},
 	{
 		pkg: verbs + "sandboxes",
-		may: []string{verbs + "cli", verbs + "options", verbs + "overlays", verbs + "screen", "sandbox", "sandbox/control", "sandbox/state", pflag, sys},
-		why: "it speaks to supervisors, and knows no profile",
+		may: []string{verbs + "cli", verbs + "options", verbs + "overlays", verbs + "screen", "sandbox", "sandbox/control", "sandbox/networks", "sandbox/state", pflag, sys},
+		why: "it speaks to supervisors, removes what they and holders of networks left, and knows no profile",
 	},
 	{
 		pkg: verbs + "images",

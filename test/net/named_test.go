@@ -46,7 +46,7 @@ func (p person) network(name string, flags ...string) {
 func (p person) left(name string) {
 	p.t.Helper()
 	world.Until(p.t, "the holder of "+name+" is gone", func() bool { return p.holder() == 0 })
-	p.Run(p.t, p.Sbx, "network", "ls") // where all who could were killed, the next one removes the socket
+	p.Run(p.t, p.Sbx, "ps") // where all who could were killed, the next one removes the socket
 	if sockets, _ := filepath.Glob(p.Home + "/run/sbx/network-*"); len(sockets) > 0 {
 		p.t.Errorf("sockets are left: %v", sockets)
 	}
@@ -141,7 +141,7 @@ func TestNamed(t *testing.T) {
 }
 
 // TestNamedRights: a member can change nothing of the network, even as its own
-// root, and sends from no address but its own.
+// root.
 func TestNamedRights(t *testing.T) {
 	sbxtest.Leftovers(t)
 	p := at(t)
@@ -156,6 +156,53 @@ func TestNamedRights(t *testing.T) {
 	}
 	if got := p.run(profile, "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding"); got.Out != "0\n0\n" {
 		t.Errorf("forwarding: %+v", got)
+	}
+}
+
+// TestNamedSources: a member sends from no address but its own, although any socket of
+// IPv6 may be bound to any (IPV6_FREEBIND).
+func TestNamedSources(t *testing.T) {
+	sbxtest.Leftovers(t)
+	sbxtest.Require(t, sbxtest.Tool("python3"))
+	p := at(t)
+	p.network("dev")
+	profile := p.Profile(t, in("dev", ""))
+	p.up("ear", profile, `python3 -c '
+import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.bind(("::", 7777))
+print("up", flush=True)
+while True:
+    said, who = s.recvfrom(100)
+    open("/tmp/heard", "ab").write(said + b"\n")
+'`)
+	ear := p.members("dev")[0]
+	own := netip.MustParseAddr(ear.IPv6).As16()
+	own[15] = 0x77
+	// Again and again: the first of IPv6 go before the neighbour is known.
+	p.run(profile, `python3 -c '
+import socket, time
+for n in range(8):
+    for said, version, source, freebind, to in (
+        (b"forged", socket.AF_INET6, "`+netip.AddrFrom16(own).String()+`", (41, 78), "`+ear.IPv6+`"),
+        (b"forged, IPv4", socket.AF_INET, "10.89.255.77", (0, 15), "`+ear.IPv4+`"),
+        (b"own, IPv4", socket.AF_INET, "0.0.0.0", (0, 15), "`+ear.IPv4+`"),
+        (b"own", socket.AF_INET6, "::", (41, 78), "`+ear.IPv6+`"),
+    ):
+        s = socket.socket(version, socket.SOCK_DGRAM)
+        s.setsockopt(*freebind, 1)
+        s.bind((source, 0))
+        try:
+            s.sendto(said, (to, 7777))
+        except OSError:
+            pass
+    time.sleep(0.4)
+'`)
+	heard := strings.Split(p.Run(t, p.Sbx, "exec", "ear", "cat", "/tmp/heard").Out, "\n")
+	for said, want := range map[string]bool{"own": true, "own, IPv4": true, "forged": false, "forged, IPv4": false} {
+		if slices.Contains(heard, said) != want {
+			t.Errorf("%q is heard: %t, want %t", said, !want, want)
+		}
 	}
 }
 

@@ -4,26 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
 
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
+	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/sandboxes"
 	"github.com/sbx-sandbox/sbx/sandbox/host"
 	"github.com/sbx-sandbox/sbx/sandbox/networks"
-	"github.com/sbx-sandbox/sbx/sandbox/state"
 	"github.com/sbx-sandbox/sbx/slirp"
 )
 
 // Store is where named networks are kept.
-func Store(inv *cli.Invocation) (networks.Store, error) {
-	data, err := inv.DataDir("networks")
-	if err != nil {
-		return networks.Store{}, err
-	}
-	return networks.Store{Dir: filepath.Join(data, "networks"), Runtime: state.Base()}, nil
-}
+func Store(inv *cli.Invocation) (networks.Store, error) { return sandboxes.Networks(inv) }
 
 // Names are the named networks that there are.
 func Names([]string) []cli.Candidate {

@@ -3,6 +3,7 @@ package sandboxes
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/options"
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/screen"
+	"github.com/sbx-sandbox/sbx/sandbox/networks"
 	"github.com/sbx-sandbox/sbx/sandbox/state"
 )
 
@@ -87,6 +89,9 @@ func ps(inv *cli.Invocation, all, quiet, noTrunc bool, last int, format string, 
 		return err
 	}
 	records, broken := store.List()
+	if shared, err := Networks(inv); err == nil {
+		shared.Sweep() // who looks finds nothing that is dead, as of sandboxes
+	}
 	var rows []row
 	for i := range records {
 		r := &records[i]
@@ -121,6 +126,15 @@ func ps(inv *cli.Invocation, all, quiet, noTrunc bool, last int, format string, 
 		return cells
 	})
 	return errors.Join(err, broken)
+}
+
+// Networks is where named networks are kept.
+func Networks(inv *cli.Invocation) (networks.Store, error) {
+	data, err := inv.DataDir("networks")
+	if err != nil {
+		return networks.Store{}, err
+	}
+	return networks.Store{Dir: filepath.Join(data, "networks"), Runtime: state.Base()}, nil
 }
 
 func shown(r *state.Record) row {
