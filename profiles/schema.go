@@ -411,7 +411,7 @@ var rows = []row{
 		doc:   "What becomes of a connection that no rule is about: it is refused and told of, or the person at the terminal is asked before it is. Without a terminal, and without an answer in half a minute, it is refused.",
 		field: func(p *Profile, _ *Mount) any { return &p.Network.OnDeny }},
 	{path: "network.upstream_proxy", kind: kindEnum, enum: []string{"none", "host"}, def: "none", wide: wideNever, needs: "network.mode", in: userMode,
-		doc:   "Whether connections to the internet go by the proxy that the caller's HTTPS_PROXY or ALL_PROXY names (http or socks5), but for those that NO_PROXY excepts.",
+		doc:   "Whether connections to the internet go by the proxy that the caller's HTTPS_PROXY, ALL_PROXY or HTTP_PROXY names (http or socks5), but for those that NO_PROXY excepts.",
 		field: func(p *Profile, _ *Mount) any { return &p.Network.Upstream }},
 	{path: "network.audit", kind: kindEnum, enum: []string{"off", "denied", "all"}, def: "off", wide: wideRank, order: []string{"all", "denied", "off"}, needs: "network.mode", in: userMode,
 		doc:   "Which connections are written down, a JSON object a line, in ~/.local/state/sbx/net/NAME.jsonl.",

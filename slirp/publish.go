@@ -78,7 +78,7 @@ func ParsePublish(text string) (Publish, error) {
 			return bad("%w", err)
 		}
 		if n != count {
-			return bad("%s are %d ports of the host for %d of the sandbox", ports[0], n, count)
+			return bad("%s are %d ports of the host for %d of the sandbox; write as many of either, as in 8000-8010:80-90", ports[0], n, count)
 		}
 	}
 	if p.Count == 1 {

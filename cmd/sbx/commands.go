@@ -125,6 +125,9 @@ func unknownVerb(verbs []cli.Command, args []string) error {
 		if len(args) == 1 {
 			return cli.Usagef("sbx %s what? one of %s", args[0], strings.Join(seconds, ", "))
 		}
+		if instead := cli.ForeignVerb(args[0] + " " + args[1]); instead != "" {
+			return cli.Usagef("no such verb: %s %s; %s", args[0], args[1], instead)
+		}
 		return cli.Usagef("no such verb: %s %s%s; one of %s", args[0], args[1], cli.Meant(args[1], seconds), strings.Join(seconds, ", "))
 	}
 	if strings.HasPrefix(args[0], "-") {

@@ -89,7 +89,7 @@ var wrong = []struct {
 	{[]string{"run", "-p", "80:80:80:80:80", "--", "true"}, 125, `--publish: publish "80:80:80:80:80": there is a colon too many; an IPv6 address stands in brackets`},
 	{[]string{"run", "-p", "localhost:80:80", "--", "true"}, 125, `--publish: publish "localhost:80:80": "localhost" is no address of the host; write one in numbers, IPv6 in brackets`},
 	{[]string{"run", "--allow", "https://example.org/page", "--", "true"}, 125, `--allow: rule "https://example.org/page": a rule names a machine, not a page on it: write "example.org"`},
-	{[]string{"run", "--deny", "a b", "--", "true"}, 125, `--deny: rule "a b": there is a space or a control character in it, at byte 1`},
+	{[]string{"run", "--deny", "a b", "--", "true"}, 125, `--deny: rule "a b": there is a space or a control character in it, at byte 1; a port stands after a colon, as in example.org:443, and each rule by itself`},
 	{[]string{"run", "--network=host", "--allow", "example.org", "--", "true"}, 125, `--allow: has no effect with network.mode = "host", remove it or set network.mode = "user" or "network:NAME"`},
 	{[]string{"run", "--network=none", "-p", "80", "--", "true"}, 125, `--publish: has no effect with network.mode = "none", remove it or set network.mode = "user" or "network:NAME"`},
 	{[]string{"run", "--add-host", "db", "--", "true"}, 125, `--add-host: host "db": write NAME:ADDRESS, as in db:192.0.2.7`},
@@ -200,6 +200,8 @@ var wrong = []struct {
 	{[]string{"completion"}, 2, "completion for which shell? one of bash, zsh, fish"},
 	{[]string{"completion", "tcsh"}, 2, `no completion for "tcsh" (did you mean bash?); one of bash, zsh, fish`},
 	{[]string{"version", "x"}, 2, `"x" is one argument too many; usage: sbx version [FLAGS]`},
+	{[]string{"network", "connect", "dev", "web"}, 2, "no such verb: network connect; a sandbox is in its networks from its start to its end, as in sbx run --network=network:NAME,OTHER"},
+	{[]string{"network", "lst"}, 2, "no such verb: network lst (did you mean ls?); one of create, ls, inspect, rm"},
 	{[]string{"help", "rum"}, 2, "no such verb: rum (did you mean run?); try sbx help"},
 	{[]string{"help", "run", "x"}, 2, `"x" is one argument too many; usage: sbx help [VERB]`},
 }

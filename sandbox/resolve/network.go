@@ -159,7 +159,8 @@ func (r *resolver) networkConfig() slirp.Config {
 }
 
 // hostProxy is the proxy that the caller's environment names, in small letters or
-// capitals, as curl(1) reads it.
+// capitals, as curl(1) reads it. One that is named for http alone is asked for all, as
+// where it is the only way out.
 func (r *resolver) hostProxy() slirp.Proxy {
 	look := func(names ...string) (value, name string) {
 		for _, name := range names {
@@ -174,9 +175,9 @@ func (r *resolver) hostProxy() slirp.Proxy {
 		return "", ""
 	}
 	const key = "network.upstream_proxy"
-	text, name := look("HTTPS_PROXY", "ALL_PROXY")
+	text, name := look("HTTPS_PROXY", "ALL_PROXY", "HTTP_PROXY")
 	if text == "" {
-		r.note("info", "network", key, "neither HTTPS_PROXY nor ALL_PROXY is set: connections go directly")
+		r.note("info", "network", key, "neither HTTPS_PROXY nor ALL_PROXY nor HTTP_PROXY is set: connections go directly")
 		return slirp.Proxy{}
 	}
 	p, err := slirp.ParseProxy(text)

@@ -51,7 +51,7 @@ func (r *Rule) parse(text string) error {
 		return errors.New("it is empty; write a name, an address or @internet")
 	}
 	if i := strings.IndexFunc(text, func(c rune) bool { return c <= ' ' || c == 0x7f }); i >= 0 {
-		return fmt.Errorf("there is a space or a control character in it, at byte %d", i)
+		return fmt.Errorf("there is a space or a control character in it, at byte %d; a port stands after a colon, as in example.org:443, and each rule by itself", i)
 	}
 	rest := text
 	implied := uint16(0)
@@ -171,7 +171,7 @@ func (r *Rule) setPrefix(p netip.Prefix) error {
 	case p.Masked() != p:
 		return fmt.Errorf("%s has bits beyond its prefix; write %s", p, p.Masked())
 	case a.IsLoopback():
-		return errors.New("loopback is each machine's own: the host's is reached by a rule for @host, as in @host:5432")
+		return errLoopback
 	case within(neverPrefixes, p):
 		return errors.New("nothing is ever sent there: " + never(a))
 	}
@@ -179,9 +179,17 @@ func (r *Rule) setPrefix(p netip.Prefix) error {
 	return nil
 }
 
+var errLoopback = errors.New("loopback is each machine's own: the host's is reached by a rule for @host, as in @host:5432")
+
 func (r *Rule) parseName(s string) error {
 	if s == "*" {
 		return errors.New("write @internet for all names and addresses of the internet")
+	}
+	if s == "localhost" || strings.HasSuffix(s, ".localhost") {
+		return errLoopback
+	}
+	if strings.Contains(s, ",") {
+		return errors.New("a rule names one target; write one for each")
 	}
 	base, wild := strings.CutPrefix(s, "*.")
 	if strings.Contains(base, "*") {

@@ -69,6 +69,7 @@ func TestUpstreamProxy(t *testing.T) {
 	}{
 		{"by name", `upstream_proxy = "host"`, "HTTPS_PROXY=http://PROXY", "http://allowed.example/", "world at ", "CONNECT allowed.example:80"},
 		{"by address", `upstream_proxy = "host"`, "all_proxy=PROXY", "http://198.51.100.77:22/", "world at ", "CONNECT 198.51.100.77:22"},
+		{"one for http alone", `upstream_proxy = "host"`, "HTTP_PROXY=http://PROXY", "http://allowed.example/", "world at ", "CONNECT allowed.example:80"},
 		{"excepted", "upstream_proxy = \"host\"", "HTTPS_PROXY=http://PROXY NO_PROXY=example", "http://allowed.example/", "world at ", ""},
 		{"not wanted", "", "HTTPS_PROXY=http://PROXY", "http://allowed.example/", "world at ", ""},
 		{"not allowed", `upstream_proxy = "host"`, "HTTPS_PROXY=http://PROXY", "http://denied.example/", none, ""},

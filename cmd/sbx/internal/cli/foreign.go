@@ -62,6 +62,10 @@ func ForeignVerb(verb string) string {
 		return "verbs are about sandboxes by themselves, as in sbx ps"
 	case "info", "system":
 		return "use sbx doctor"
+	case "network connect", "network disconnect":
+		return "a sandbox is in its networks from its start to its end, as in sbx run --network=network:NAME,OTHER"
+	case "network prune":
+		return "name them: sbx network rm keeps what somebody is in"
 	case "build":
 		return "build with what you have, then sbx image import, or sbx image commit a sandbox"
 	}
