@@ -86,7 +86,7 @@ func (l *line) try() {
 	}
 	all := map[string]*trial{}
 	for i := range runs {
-		args := []string{"-test.v", "-test.timeout=5m", "-test.run", fmt.Sprintf("^(TestAttacks|TestContests)$/^R%02d-", l.n)}
+		args := []string{"-test.v", "-test.timeout=15m", "-test.run", fmt.Sprintf("^(TestAttacks|TestContests)$/^R%02d-", l.n)}
 		if i == 0 {
 			args = append(args, "-peers")
 		} else {
