@@ -296,6 +296,17 @@ func (g Group) Freeze(on bool, patience time.Duration) error {
 	}
 }
 
+// FrozenFrom is the group, of g and those above it up to root, that stops the
+// processes of g; "" for none.
+func (g Group) FrozenFrom(root Group) Group {
+	for _, at := range g.upTo(string(root)) {
+		if text, err := at.read("cgroup.freeze"); err == nil && text == "1" {
+			return at
+		}
+	}
+	return ""
+}
+
 // Populated says that a process lives in g or below.
 func (g Group) Populated() (bool, error) {
 	n, err := g.number("cgroup.events", "populated")

@@ -160,6 +160,27 @@ func TestEffective(t *testing.T) {
 	}
 }
 
+func TestFrozenFrom(t *testing.T) {
+	root := t.TempDir()
+	for path, text := range map[string]string{"": "1\n", "/a": "0\n", "/a/b": "1\n", "/a/b/c": "0\n", "/d": "0\n"} {
+		fake(t, root+path, map[string]string{"cgroup.freeze": text})
+	}
+	for _, tt := range []struct{ at, root, want string }{
+		{"/a/b/c", "/a", "/a/b"}, // whether it has stopped already or not
+		{"/a/b", "/a/b", "/a/b"},
+		{"/d", "/d", ""}, // what is above is somebody else's affair
+		{"/gone", "/gone", ""},
+	} {
+		want := Group("")
+		if tt.want != "" {
+			want = Group(root + tt.want)
+		}
+		if got := Group(root + tt.at).FrozenFrom(Group(root + tt.root)); got != want {
+			t.Errorf("%s up to %s: %q, want %q", tt.at, tt.root, got, want)
+		}
+	}
+}
+
 func TestUsage(t *testing.T) {
 	g := fake(t, t.TempDir(), map[string]string{
 		"cpu.stat": "usage_usec 30\nuser_usec 20\nsystem_usec 10\nnr_periods 4\nthrottled_usec 5\n", "memory.current": "4096\n", "memory.peak": "8192\n",

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -424,6 +425,27 @@ func (b *Sandbox) Freeze(on bool) (done bool, err error) {
 		err = nil // the kernel goes on with it
 	}
 	return true, err
+}
+
+// FrozenBy is the control group, by its name inside, by which the command has stopped
+// PID 1, "" where it has not: with groups of its own it can, and PID 1 starts nothing
+// then, for nobody.
+func (b *Sandbox) FrozenBy() string {
+	g := b.s.group
+	if g == nil || g.top == "" || !g.plan.Delegate {
+		return ""
+	}
+	at, err := cgroup.Of(fmt.Sprint(b.s.pid))
+	if err != nil {
+		return "" // its end is seen elsewhere
+	}
+	payload := g.top + "/" + cgroup.PayloadLeaf
+	frozen := cgroup.Group(filepath.Join(g.plan.Root, at)).FrozenFrom(payload)
+	name, inside := strings.CutPrefix(string(frozen), string(payload))
+	if !inside {
+		return ""
+	}
+	return sandbox.CgroupDir + name
 }
 
 // close lets go of the group, and removes it unless that is systemd's.

@@ -48,7 +48,11 @@ func (s *Supervisor) next() {
 		q := s.queue[0]
 		s.queue = s.queue[1:]
 		q.c.queued = false
-		if err := q.do(q.p, q.fds); err != nil {
+		err := s.hindered()
+		if err == nil {
+			err = q.do(q.p, q.fds)
+		}
+		if err != nil {
 			q.c.fail(err)
 		}
 		control.CloseAll(q.fds)
@@ -87,8 +91,13 @@ func (c *conn) take() error {
 		c.leave()
 		return nil
 	}
-	if do := c.forks(&r); do != nil && c.s.box != nil && (c.s.box.Busy() || len(c.s.queue) > 0) {
-		if !c.queued {
+	if do := c.forks(&r); do != nil && c.s.box != nil {
+		if err := c.s.hindered(); err != nil {
+			control.CloseAll(fds) // or who asks waits for what may come of them
+			c.fail(err)
+			return nil
+		}
+		if (c.s.box.Busy() || len(c.s.queue) > 0) && !c.queued {
 			c.queued = true
 			c.s.queue = append(c.s.queue, queued{c, r.Process, fds, do})
 			return nil
@@ -101,6 +110,18 @@ func (c *conn) take() error {
 		c.fail(err)
 	case reply:
 		c.answer(control.Reply{Event: control.OK})
+	}
+	return nil
+}
+
+// hindered says why PID 1 can't fork: it would not even hear of it.
+func (s *Supervisor) hindered() error {
+	if s.frozen {
+		return fmt.Errorf("%s is paused; sbx unpause %s lets it go on", s.rec.Name, s.rec.Name)
+	}
+	if group := s.box.FrozenBy(); group != "" {
+		return fmt.Errorf("nothing can be started in %s: its command has frozen PID 1, by the control group %s of its own; sbx stop %s ends it all the same",
+			s.rec.Name, strconv.Quote(group), s.rec.Name)
 	}
 	return nil
 }
@@ -289,8 +310,6 @@ func (c *conn) exec(p *control.Process, fds []int) error {
 		return errors.New("there is no command to run")
 	case len(fds) != 5:
 		return fmt.Errorf("%d descriptors came with the command, not 5", len(fds))
-	case s.frozen:
-		return fmt.Errorf("%s is paused; sbx unpause %s lets it go on", s.rec.Name, s.rec.Name)
 	case c.another != nil:
 		return errors.New("this connection has a command already")
 	}
@@ -328,11 +347,8 @@ func (c *conn) exec(p *control.Process, fds []int) error {
 // handsOut has a descriptor from inside sent over a socket of the asker's.
 func (c *conn) handsOut(fds []int, by func(socket int, done func(error)) error) error {
 	s := c.s
-	switch {
-	case len(fds) != 1:
+	if len(fds) != 1 {
 		return fmt.Errorf("%d descriptors came, not a socket", len(fds))
-	case s.frozen:
-		return fmt.Errorf("%s is paused; sbx unpause %s lets it go on", s.rec.Name, s.rec.Name)
 	}
 	return by(fds[0], func(err error) {
 		if err != nil {

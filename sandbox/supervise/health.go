@@ -66,6 +66,10 @@ func (s *Supervisor) tick() error {
 		c.arm(again)
 		return nil
 	}
+	if s.box.FrozenBy() != "" { // its own command keeps every check from being started
+		s.judge(exitFailed)
+		return nil
+	}
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		c.arm(again)
@@ -121,6 +125,12 @@ func (s *Supervisor) checked(code int) {
 	}
 	unix.Close(c.status)
 	c.status, c.runs = -1, nil
+	s.judge(code)
+}
+
+// judge counts a check with its exit status.
+func (s *Supervisor) judge(code int) {
+	c := s.check
 	h := *s.rec.Health
 	was := h.Status
 	h.Checks, h.Code, h.Ended = h.Checks+1, code, time.Now()

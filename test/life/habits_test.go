@@ -129,6 +129,7 @@ var habits = []habit{
 	{line: "ps --filter status=paused --format {{.Names}}", out: `web\n`},
 	{line: "inspect -f {{.State.Paused}} web", out: `true\n`},
 	{line: "exec web true", code: 125, err: `web is paused`},
+	{line: "run --network container:web -- true", code: 125, err: `web is paused`},
 	{line: "unpause web", out: `web\n`},
 	{line: "unpause web", code: 125, err: `web is not paused`},
 	{line: "update web", code: 2, err: `which limit`},

@@ -2,8 +2,13 @@ package limits
 
 import (
 	"encoding/json"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-sandbox/sbx/sandbox/cgroup"
 	"github.com/sbx-sandbox/sbx/test/sbxtest"
@@ -120,6 +125,61 @@ func TestNestedLive(t *testing.T) {
 	world.Until(t, "all of it is frozen", func() bool { return strings.Contains(read(t, string(g)+"/payload/cgroup.events"), "frozen 1") })
 	must("unpause", "one")
 	must("stop", "-t", "0", "one")
+}
+
+// TestNestedFrozen: a command that freezes PID 1 harms nobody but itself. Who asks for
+// something that PID 1 would have to do is told so at once, and can end the sandbox.
+func TestNestedFrozen(t *testing.T) {
+	w := newWorld(t)
+	must := func(argv ...string) string {
+		t.Helper()
+		got := w.Run(t, append([]string{w.Sbx}, argv...)...)
+		if got.Code != 0 {
+			t.Fatalf("sbx %q: status %d, %s", argv, got.Code, got.Err)
+		}
+		return got.Out
+	}
+	// It moves out of the group that it freezes, and lets it go on when it is told to.
+	must("run", "-q", "-d", "--name", "cold", w.Profile(t, nested), "--", "sh", "-c",
+		"cd /sys/fs/cgroup; mkdir -p a/b && echo 1 >a/b/cgroup.procs && echo 1 >a/cgroup.freeze; trap 'echo 0 >a/cgroup.freeze' USR1; trap 'echo 1 >a/cgroup.freeze' USR2; while :; do sleep 0.1; done")
+	defer must("rm", "-f", "cold")
+	payload := scopes()[0] + "/payload"
+	frozen := func(want string) func() bool {
+		return func() bool {
+			text, _ := os.ReadFile(payload + "/a/cgroup.freeze")
+			return strings.TrimSpace(string(text)) == want
+		}
+	}
+	world.Until(t, "PID 1 is frozen", frozen("1"))
+	for _, argv := range [][]string{
+		{"exec", "cold", "true"}, {"exec", "-d", "cold", "true"}, {"exec", "-t", "cold", "true"}, {"cp", "cold:/etc/passwd", "copy"}, {"forward", "--stdio", "cold", "80"},
+		{"run", "--network", "sandbox:cold", "--", "true"},
+	} {
+		began := time.Now()
+		got := w.Run(t, append([]string{"timeout", "-k", "1", "30", w.Sbx}, argv...)...)
+		if got.Code != 125 || !strings.Contains(got.Err, `its command has frozen PID 1, by the control group "/sys/fs/cgroup/a" of its own`) {
+			t.Errorf("sbx %q: status %d after %v, %q, %q", argv, got.Code, time.Since(began), got.Out, got.Err)
+		}
+	}
+	// The control: it is the freezing that keeps them from it.
+	command := func(sig unix.Signal) {
+		t.Helper()
+		for line := range strings.Lines(must("top", "--format", "{{.PID}} {{.Inside}}", "cold")) {
+			if pid, inside, _ := strings.Cut(strings.TrimSpace(line), " "); inside == "2" {
+				if n, err := strconv.Atoi(pid); err != nil || unix.Kill(n, sig) != nil {
+					t.Fatalf("telling the command, %q: %v", line, err)
+				}
+			}
+		}
+	}
+	command(unix.SIGUSR1)
+	world.Until(t, "PID 1 goes on", frozen("0"))
+	if out := must("exec", "cold", "echo", "on"); out != "on\n" {
+		t.Errorf("when it goes on: %q", out)
+	}
+	command(unix.SIGUSR2)
+	world.Until(t, "PID 1 is frozen again", frozen("1"))
+	must("stop", "-t", "1", "cold")
 }
 
 // TestNestedManager runs a service manager inside, which takes the groups for its
