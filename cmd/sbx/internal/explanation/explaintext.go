@@ -302,21 +302,30 @@ func (pg page) group() {
 		}
 		return screen.BytesText(n)
 	}
+	cpus := func(n int64) string { return strconv.FormatFloat(float64(n)/1000, 'f', -1, 64) }
+	above := allowed(g)
 	for _, x := range []struct {
-		key, what, value string
-		set              bool
+		key, what string
+		n, above  int64
+		text      func(int64) string
 	}{
-		{"limits.memory", "memory of all together", size(l.MemoryMax), l.MemoryMax != 0},
-		{"limits.memory_high", "memory of all together, slowed down from", size(l.MemoryHigh), l.MemoryHigh != 0},
-		{"limits.swap", "swap of all together", size(l.SwapMax), l.SwapMax != 0},
-		{"limits.cpus", "processors kept busy by all together", strconv.FormatFloat(float64(l.CPUMax)/1000, 'f', -1, 64), l.CPUMax != 0},
-		{"limits.cpu_weight", "weight among what else you run", strconv.FormatInt(l.CPUWeight, 10) + " of 100", l.CPUWeight != 0},
-		{"limits.cpuset", "processors", string(l.CPUs), l.CPUs != ""},
-		{"limits.processes", "processes and threads of all together", strconv.FormatInt(l.PidsMax, 10), l.PidsMax != 0},
+		{"limits.memory", "memory of all together", l.MemoryMax, above.Memory, size},
+		{"limits.memory_high", "memory of all together, slowed down from", l.MemoryHigh, above.MemoryHigh, size},
+		{"limits.swap", "swap of all together", l.SwapMax, above.Swap, size},
+		{"limits.cpus", "processors kept busy by all together", l.CPUMax, above.CPU, cpus},
+		{"limits.cpu_weight", "weight among what else you run", l.CPUWeight, cgroup.Max, func(n int64) string { return decimal(n) + " of 100" }},
+		{"limits.processes", "processes and threads of all together", l.PidsMax, above.Pids, decimal},
 	} {
-		if x.set {
-			pg.line(x.key, "%s: %s", x.what, x.value)
+		switch {
+		case x.n == 0:
+		case x.above < x.n:
+			pg.line(x.key, "%s: %s, of which the groups above allow %s", x.what, x.text(x.n), x.text(x.above))
+		default:
+			pg.line(x.key, "%s: %s", x.what, x.text(x.n))
 		}
+	}
+	if l.CPUs != "" {
+		pg.line("limits.cpuset", "processors: %s", l.CPUs)
 	}
 	for _, io := range l.IO {
 		for _, x := range []struct {
@@ -332,6 +341,19 @@ func (pg page) group() {
 			}
 		}
 	}
+}
+
+// allowed is what the groups that the sandbox's is to be made in let have.
+func allowed(g *sandbox.Cgroup) cgroup.Effective {
+	at := g.Parent
+	if g.By == sandbox.CgroupSystemd {
+		at += "/sbx.slice" // which may not be there yet
+	}
+	e, err := cgroup.Group(at).Effective(g.Root)
+	if err != nil { // then nothing is known of them
+		return cgroup.Effective{Memory: cgroup.Max, MemoryHigh: cgroup.Max, Swap: cgroup.Max, CPU: cgroup.Max, Pids: cgroup.Max}
+	}
+	return e
 }
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }

@@ -38,10 +38,28 @@ func groupUsage(r *state.Record, u *use) *cgroup.Usage {
 	if slices.Contains(have, "io") {
 		u.ReadIO, u.WrittenIO = g.IORead, g.IOWrite
 	}
-	if e, err := leaf.Effective(root); err == nil && e.Memory != cgroup.Max {
-		u.Limit = e.Memory
+	if e, err := leaf.Effective(root); err == nil {
+		u.Limits = inEffect(&e)
+		if e.Memory != cgroup.Max {
+			u.Limit = e.Memory
+		}
 	}
 	return &g
+}
+
+func inEffect(e *cgroup.Effective) *bounds {
+	set := func(n int64) *int64 {
+		if n == cgroup.Max {
+			return nil
+		}
+		return &n
+	}
+	b := &bounds{Memory: set(e.Memory), MemoryHigh: set(e.MemoryHigh), Swap: set(e.Swap), PIDs: set(e.Pids), CPUSet: string(e.CPUs)}
+	if e.CPU != cgroup.Max {
+		cpus := float64(e.CPU) / 1000
+		b.CPUs = &cpus
+	}
+	return b
 }
 
 // traffic is what went over the interface of a sandbox's own, proc_pid_net(5): 0

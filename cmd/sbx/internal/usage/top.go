@@ -111,6 +111,18 @@ type use struct {
 	// group. Group is what only the first knows.
 	By    string        `json:"by"`
 	Group *cgroup.Usage `json:"cgroup,omitempty"`
+	// Limits are those in effect, also of groups above, where there is a group.
+	Limits *bounds `json:"limits,omitempty"`
+}
+
+// bounds are limits; nil is none.
+type bounds struct {
+	Memory     *int64   `json:"memory"` // bytes
+	MemoryHigh *int64   `json:"memory_high"`
+	Swap       *int64   `json:"swap"`
+	CPUs       *float64 `json:"cpus"`
+	PIDs       *int64   `json:"pids"`
+	CPUSet     string   `json:"cpuset"` // "" without that controller
 }
 
 // StatsCommand is the verb stats.
