@@ -44,7 +44,7 @@ var rows = []struct {
 	{"no runtime directory, no user manager", []string{"TestNoRuntimeDir", "test/limits.TestWithout", "test/limits.TestBrokenSystemd", "test/limits.TestStopped"}},
 	{"the runtime directory goes away, its owner logs out", []string{"TestRuntimeDirGone", "test/life.TestRuntimeGone", "test/limits.TestLogout"}},
 	{"state of before a reboot, pids of others", []string{"sandbox/state.TestForged", "sandbox/state.TestDeadSupervisor"}},
-	{"the clock jumps", []string{"sandbox/run.TestMonotonic"}},
+	{"the clock jumps", []string{"sandbox/run.TestMonotonic", "test/limits.TestClockJump"}},
 	{"the terminal hangs up, stops, changes size; ^C without end", []string{"TestTerminalRestored", "TestTerminalSuspended", "TestTerminalSize", "TestTerminalStorm", "TestTerminalStalled"}},
 	{"a panic, or a crash of the runtime, in sbx", []string{"TestSupervisorCrashes", "TestPanicEndsFirst"}},
 	{"two sandboxes of one name, two versions", []string{"test/life.TestOneName", "sandbox/state.TestOneName", "sandbox/state.TestBadRecords"}},

@@ -168,6 +168,52 @@ processes = 40
 	}
 }
 
+// TestAbove: what the groups above allow is shown, where it is less than the limit.
+func TestAbove(t *testing.T) {
+	w := newWorld(t)
+	above := func(value string) {
+		t.Helper()
+		cmd := exec.Command("systemctl", "--user", "set-property", "--runtime", "sbx.slice", "MemoryMax="+value)
+		cmd.Env = append(os.Environ(), runtimeDir())
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	explained := func() string {
+		t.Helper()
+		got := w.Run(t, w.Sbx, "explain", w.Profile(t, small+"cpus = 0.5\n"))
+		if got.Code != 0 {
+			t.Fatalf("explain: status %d, %s", got.Code, got.Err)
+		}
+		return got.Out
+	}
+	r := start(t, w, small+"cpus = 0.5\n", "sleep 100")
+	limits := func() string {
+		t.Helper()
+		got := w.Run(t, w.Sbx, "stats", "--no-stream", "--format", "{{.Limits.Memory}} {{.Limits.CPUs}} {{.Limits.Swap}} {{.Limits.PIDs}}")
+		return strings.TrimSpace(got.Out + got.Err)
+	}
+	// The control: without a limit above it is the sandbox's own that holds. That of
+	// processes is systemd's for all of the person, and some number.
+	if got := limits(); !strings.HasPrefix(got, "67108864 0.5 0 ") {
+		t.Errorf("limits are %q", got)
+	}
+	if text := explained(); strings.Contains(text, "memory of all together: 64M, of which") {
+		t.Errorf("explain says %s", text)
+	}
+	above("48M")
+	defer above("infinity")
+	if got := read(t, slice()+"/memory.max"); got != "50331648" {
+		t.Fatalf("the slice's memory.max holds %q", got)
+	}
+	if got := limits(); !strings.HasPrefix(got, "50331648 0.5 0 ") || read(t, string(r.group)+"/memory.max") != "67108864" {
+		t.Errorf("with a limit above, limits are %q", got)
+	}
+	if text := explained(); !strings.Contains(text, "memory of all together: 64M, of which the groups above allow 48M") || strings.Contains(text, "busy by all together: 0.5, of") {
+		t.Errorf("explain says %s", text)
+	}
+}
+
 func TestCPU(t *testing.T) {
 	w := newWorld(t)
 	r := start(t, w, "[limits]\ncpus = 0.2\n", "while :; do :; done & while :; do :; done")
