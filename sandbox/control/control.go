@@ -142,6 +142,9 @@ type Reply struct {
 // Conn is an end of a connection.
 type Conn struct{ fd int }
 
+// Over is a connection that was made already.
+func Over(fd int) *Conn { return &Conn{fd} }
+
 // FD is its descriptor, for poll(2).
 func (c *Conn) FD() int { return c.fd }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/program"
+	"github.com/sbx-sandbox/sbx/sandbox/run/internal/child"
 )
 
 // Join is a further command as seen by who asked for it: this process passes on
@@ -63,6 +64,26 @@ func NewJoin(terminal, piped [3]bool) (*Join, error) {
 	}
 	j.given = append(j.given, status, socket)
 	return j, nil
+}
+
+// Asked is a command that was asked for before the Go runtime started, and the
+// connection over which it was: child.EarlyRequest. It is nil where there is none.
+func Asked() (j *Join, conn int, err error) {
+	r, ok := child.EarlyRequest()
+	if !ok {
+		return nil, -1, nil
+	}
+	s := &sandboxed{plan: &sandbox.Plan{}, ends: &ends{ours: []int{r.Status, r.Socket}, status: r.Status}, fd: -1, joined: true}
+	s.watch.s = s
+	if s.signals, err = signalPipe(); err != nil {
+		s.ends.close()
+		unix.Close(r.Conn)
+		return nil, -1, err
+	}
+	if r.Signal != 0 {
+		_ = unix.Kill(unix.Getpid(), r.Signal) // again, now that it is caught
+	}
+	return &Join{s: s, socket: r.Socket}, r.Conn, nil
 }
 
 // Files are the descriptors to send with the request: see control.Exec. Sent is

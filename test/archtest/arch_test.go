@@ -165,7 +165,7 @@ var rules = []struct {
 	{
 		pkg: "sandbox/run/internal/child",
 		may: []string{"sandbox/program", sys},
-		why: "it interprets a Program in a forked child and can do nothing else",
+		why: "it interprets a Program in a forked child, or runs before the Go runtime, and can do nothing else",
 	},
 	{
 		pkg: verbs + "shim",

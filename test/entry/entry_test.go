@@ -1,6 +1,7 @@
 // Package entry tests sbx as make links it: with an entry of its own that
-// starts the sandbox's child before the Go runtime. Without that entry, which
-// go install leaves out, everything works as well, a little later.
+// starts the sandbox's child before the Go runtime, and a further command instead of
+// it. Without that entry, which go install leaves out, everything works as well, a
+// little later.
 package entry
 
 import (

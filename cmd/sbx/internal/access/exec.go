@@ -73,6 +73,15 @@ func ExecCommand() cli.Command {
 // exec runs a command in the sandbox that is named first, or in the project's.
 func exec(inv *cli.Invocation, o *ExecOptions) error {
 	args := inv.Args
+	if j, conn, err := run.Asked(); j != nil || err != nil {
+		if err != nil {
+			return err
+		}
+		defer j.Close()
+		c := control.Over(conn)
+		defer c.Close()
+		return attend(inv, c, &state.Record{Name: args[0]}, j)
+	}
 	if inv.Dash != 0 {
 		if len(args) == 0 {
 			return cli.Usagef("which sandbox, and what command? usage: sbx %s", inv.Verb.Usage())
@@ -170,9 +179,17 @@ func execIn(inv *cli.Invocation, r *state.Record, c *control.Conn, argv []string
 	if err := begin(inv, c, r, j, control.Request{Op: control.Exec, Process: p}, closed); err != nil {
 		return err
 	}
-	early := j.Own() && !o.detach // that it runs is worth no waiting for: its end says so too
+	if o.detach {
+		return begun(inv, c, r, j)
+	}
+	return attend(inv, c, r, j)
+}
+
+// attend stands by the command that was asked for until it has ended.
+func attend(inv *cli.Invocation, c *control.Conn, r *state.Record, j *run.Join) error {
+	early := j.Own() // that it runs is worth no waiting for: its end says so too
 	if !early {
-		if err := begun(inv, c, r, j); err != nil || o.detach {
+		if err := begun(inv, c, r, j); err != nil {
 			return err
 		}
 	}

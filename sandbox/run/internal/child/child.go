@@ -5,6 +5,8 @@
 // run Go code: no other thread exists in it that could release a lock or
 // collect garbage. It runs the interpreter in assembly instead, which makes
 // the block's system calls, does not use the stack and never returns to Go.
+//
+// What runs before the Go runtime is here, too: early.go, ask.go.
 package child
 
 import (

@@ -7,7 +7,8 @@
 // profiles ask for (early.go), so that the kernel makes them while the runtime
 // starts and the profile is read. Whatever is out of the ordinary is left to
 // Start: then nothing has happened here. In every case the runtime's own entry
-// comes next, with the stack as the kernel made it.
+// comes next, with the stack as the kernel made it. An `sbx exec` mostly does
+// without it: ask.go.
 
 #define HEAD_REPORT  16
 #define EARLY_CLOSE_FD 264 // earlyCloseFD
@@ -23,7 +24,10 @@
 #define SYS_ioctl   16
 #define SYS_madvise 28
 #define SYS_socketpair 53
+#define SYS_arch_prctl 158
 #define SYS_pipe2   293
+
+#define ARCH_SET_FS   0x1002
 
 #define TCGETS        0x5401
 #define EBADF         9
@@ -44,8 +48,9 @@
 	SYSCALL
 
 TEXT sbx_entry(SB), NOSPLIT|NOFRAME, $0
-	// argv[1] is "run" or "shim". More strings follow it, so four bytes can be
-	// read, and a fifth of what begins with "shim".
+	// argv[1] is "run", "exec" or "shim". More strings follow it, so four bytes can
+	// be read, and a fifth of what begins with one of the longer ones.
+	MOVQ $0, R15 // exec
 	MOVQ 0(SP), CX
 	CMPQ CX, $2
 	JLT  runtime
@@ -54,7 +59,11 @@ TEXT sbx_entry(SB), NOSPLIT|NOFRAME, $0
 	CMPL AX, $0x006e7572
 	JEQ  called
 	CMPL AX, $0x6d696873
+	JEQ  longer
+	CMPL AX, $0x63657865
 	JNE  runtime
+	MOVQ $1, R15
+longer:
 	CMPB 4(SI), $0
 	JNE  runtime
 called:
@@ -79,8 +88,11 @@ another:
 	ADDQ $16, SI
 	JMP  auxiliary
 
-	// The standard descriptors are open, and none is a terminal.
 streams:
+	TESTQ R15, R15
+	JNE  exec
+
+	// The standard descriptors are open, and none is a terminal.
 	MOVQ $0, R12
 stream:
 	MOVQ $SYS_ioctl, AX
@@ -213,6 +225,22 @@ unmap:
 	MOVQ $BLOCK_SIZE, SI
 	SYSCALL
 	MOVQ $0, ·early+0(SB)
+
+	JMP  runtime
+
+	// ask.go. Go's code looks for g in front of where FS points: with one of zeros
+	// it never runs out of stack. The runtime has both of its own.
+exec:
+	MOVQ SP, ·entryStack(SB)
+	LEAQ ·entryG(SB), AX
+	MOVQ AX, ·entryTLS(SB)
+	MOVQ $SYS_arch_prctl, AX
+	MOVQ $ARCH_SET_FS, DI
+	LEAQ ·entryTLS+8(SB), SI
+	SYSCALL
+	TESTQ AX, AX
+	JNE  runtime
+	CALL ·ask(SB)
 
 	// The program is mapped in two calls, not in a hundred faults: nearly all of
 	// it is near something that a run touches, and a fault maps sixteen pages.
