@@ -1,8 +1,10 @@
 package shells
 
 import (
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -26,7 +28,8 @@ func ShCommand() cli.Command {
 		Summary: "be the shell that another program runs its commands by",
 		Long: "Take a shell's arguments and run /bin/sh with them in a sandbox: that of the nearest .sbx.toml, else of the profile " +
 			"that SBX_SH_PROFILE names, else of your default. " + Name + ", a link to sbx that is installed beside it, is the same in one word, for a script's first line and for " +
-			"make SHELL=\"$(command -v sbx-sh)\" or npm install --script-shell=\"$(command -v sbx-sh)\". A FILE that can't be seen inside is shown there read-only. " +
+			"make SHELL=\"$(command -v sbx-sh)\" or npm install --script-shell=\"$(command -v sbx-sh)\". A FILE that can't be seen inside is shown there read-only; one that is a program and no script is run itself, as for " +
+			"go test -exec=\"$(command -v sbx-sh)\" and cargo's CARGO_TARGET_..._RUNNER. " +
 			"Where sbx up has started the project's sandbox, it is that one. In a sandbox it is /bin/sh itself. Who runs commands by it is still outside: a stranger's Makefile is read by make itself, " +
 			"so run all of make inside (sbx wrap install make).",
 		Example: "sbx sh -c 'make -j2'\nsbx sh ./install.sh --prefix=/tmp/x",
@@ -41,8 +44,11 @@ func ShCommand() cli.Command {
 func sh(inv *cli.Invocation, args []string) error {
 	const shell = "/bin/sh"
 	argv := append([]string{shell}, args...)
+	if program := programOf(args); program != nil {
+		argv = program
+	}
 	if cli.InSandbox() {
-		return cli.BecomeProgram(shell, argv)
+		return cli.BecomeProgram(argv[0], argv)
 	}
 	env := profiles.HostEnv()
 	script := scriptOf(args)
@@ -68,6 +74,30 @@ func sh(inv *cli.Invocation, args []string) error {
 		}
 	}
 	return launch.Start(inv, ref, argv, o, nil)
+}
+
+// programOf is args as a program's command line where they begin with a file that is
+// one and no script, which is what `go test -exec` and cargo's runner have run. It is
+// nil otherwise.
+func programOf(args []string) []string {
+	if len(args) == 0 || args[0] == "" || args[0][0] == '-' || args[0][0] == '+' {
+		return nil
+	}
+	f, err := os.Open(args[0])
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	const elf = "\x7fELF" // elf(5)
+	var magic [len(elf)]byte
+	if _, err := io.ReadFull(f, magic[:]); err != nil || string(magic[:]) != elf {
+		return nil
+	}
+	argv := slices.Clone(args)
+	if !strings.Contains(argv[0], "/") {
+		argv[0] = "./" + argv[0] // as sh has it: a file, and not a name to be looked up
+	}
+	return argv
 }
 
 // scriptOf is the file that sh reads its commands from, "" if it is none: the
