@@ -12,6 +12,7 @@ import (
 
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/launch"
+	"github.com/sbx-sandbox/sbx/docs"
 	"github.com/sbx-sandbox/sbx/profiles"
 	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/program"
@@ -90,6 +91,28 @@ func TestReport(t *testing.T) {
 				t.Errorf("%s: more than one line: %q", tt.name, &b)
 			}
 		}
+	}
+}
+
+// TestPages: each kind of error has a section, and each section a kind.
+func TestPages(t *testing.T) {
+	verb := launch.RunCommand()
+	inv := cli.Invocation{Verb: &verb}
+	used := map[string]bool{"": true}
+	for _, err := range []error{
+		errors.New("odd"), profiles.Errors{}, &profiles.NotFoundError{}, &profiles.UntrustedError{}, &resolve.Error{Key: "mounts./data"}, &resolve.Error{Key: "network.mode"},
+		&run.StepError{Errno: unix.ELOOP}, &run.StepError{Errno: unix.ENOENT, IsExec: true}, &run.GroupError{}, cli.Usagef("odd"),
+	} {
+		used[inv.Page(err)] = true
+	}
+	for _, p := range docs.Errors() {
+		if !used[p.Name] || p.Text == "" {
+			t.Errorf("no error is of the kind %q, or nothing is said of it: %q", p.Name, p.Text)
+		}
+		delete(used, p.Name)
+	}
+	for name := range used {
+		t.Errorf("docs/ERRORS.md has no section %q", name)
 	}
 }
 

@@ -8,14 +8,26 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
+	"github.com/sbx-sandbox/sbx/docs"
 )
 
 func helpCommand() cli.Command {
 	return cli.Command{
-		Name: "help", Args: "[VERB]", Summary: "print help on sbx or on a verb",
-		Long:    "Print what the verbs are, or everything about one of them. sbx VERB -h is shorter.",
-		Example: "sbx help\nsbx help run\nsbx help profile show",
+		Name: "help", Args: "[VERB | errors [KIND]]", Summary: "print help on sbx or on a verb",
+		Long: "Print what the verbs are, or everything about one of them. sbx VERB -h is shorter. " +
+			"After errors, what a kind of error means and what there is to do, or all kinds.",
+		Example: "sbx help\nsbx help profile show\nsbx help errors trust",
 		Words: func(args []string) []cli.Candidate {
+			switch {
+			case len(args) == 0:
+				return append(verbWords(args), cli.Candidate{Word: errorsTopic, Doc: "what went wrong, by kind"})
+			case len(args) == 1 && args[0] == errorsTopic:
+				var list []cli.Candidate
+				for _, p := range docs.Errors()[1:] {
+					list = append(list, cli.Candidate{Word: p.Name})
+				}
+				return list
+			}
 			return verbWords(args)
 		},
 		Flags: func(*pflag.FlagSet) func(*cli.Invocation) error {
@@ -23,6 +35,9 @@ func helpCommand() cli.Command {
 				verbs := commands()
 				if len(inv.Args) == 0 {
 					return overview(inv.Out, verbs)
+				}
+				if inv.Args[0] == errorsTopic {
+					return aboutErrors(inv, inv.Args[1:])
 				}
 				c, rest := match(verbs, inv.Args)
 				if c != nil && len(rest) == 0 {
@@ -39,6 +54,35 @@ func helpCommand() cli.Command {
 			}
 		},
 	}
+}
+
+const errorsTopic = "errors"
+
+// aboutErrors prints the section about the kind of error that is named, or all.
+func aboutErrors(inv *cli.Invocation, kind []string) error {
+	if len(kind) > 1 {
+		return cli.Usagef("%q is one argument too many; usage: sbx help errors [KIND]", kind[1])
+	}
+	var b strings.Builder
+	var known []string
+	pages := docs.Errors()
+	if len(kind) == 0 {
+		b.WriteString(cli.Paragraphs(pages[0].Text))
+	}
+	for _, p := range pages[1:] {
+		known = append(known, p.Name)
+		switch {
+		case len(kind) == 0:
+			fmt.Fprintf(&b, "\n%s:\n%s", p.Name, cli.Paragraphs(p.Text))
+		case kind[0] == p.Name:
+			b.WriteString(cli.Paragraphs(p.Text))
+		}
+	}
+	if b.Len() == 0 {
+		return cli.Usagef("no kind of error is called %q%s; there are %s", kind[0], cli.Meant(kind[0], known), strings.Join(known, ", "))
+	}
+	_, err := io.WriteString(inv.Out, b.String())
+	return err
 }
 
 // parts are the headings of the overview, and the verbs that each comes before.

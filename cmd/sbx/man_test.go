@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
+	"github.com/sbx-sandbox/sbx/docs"
 	"github.com/sbx-sandbox/sbx/profiles"
 )
 
@@ -100,7 +101,7 @@ func (r *roff) code(lines string) {
 
 func manPages() map[string]string {
 	verbs := slices.DeleteFunc(commands(), func(c cli.Command) bool { return c.Hidden })
-	pages := map[string]string{"sbx.1": mainPage(verbs), "sbx-profile.5": profilePage()}
+	pages := map[string]string{"sbx.1": mainPage(verbs), "sbx-profile.5": profilePage(), "sbx-errors.7": errorsPage()}
 	for i := range verbs {
 		pages[pageName(&verbs[i])+".1"] = verbPage(&verbs[i])
 	}
@@ -135,7 +136,7 @@ func mainPage(verbs []cli.Command) string {
 	r.item("~/.config/sbx/profiles/NAME.toml", "your own profiles; default.toml is used where no profile is named")
 	r.item("/etc/sbx/profiles/NAME.toml", "the administrator's profiles")
 	r.section(`"SEE ALSO"`)
-	r.text("sbx-profile(5), sbx-run(1), user_namespaces(7), namespaces(7), capabilities(7)")
+	r.text("sbx-profile(5), sbx-errors(7), sbx-run(1), user_namespaces(7), namespaces(7), capabilities(7)")
 	return r.String()
 }
 
@@ -218,6 +219,28 @@ func profilePage() string {
 	}
 	r.section(`"SEE ALSO"`)
 	r.text("sbx(1), sbx-run(1), sbx-explain(1)")
+	return r.String()
+}
+
+// errorsPage is docs/ERRORS.md.
+func errorsPage() string {
+	var r roff
+	r.title("sbx-errors", 7, "what went wrong, by kind")
+	for i, p := range docs.Errors() {
+		if i == 0 {
+			r.section("DESCRIPTION")
+		} else {
+			r.section(strings.ToUpper(p.Name))
+		}
+		for j, text := range strings.Split(p.Text, "\n\n") {
+			if j > 0 {
+				r.WriteString(".PP\n")
+			}
+			r.text(strings.Join(strings.Fields(text), " "))
+		}
+	}
+	r.section(`"SEE ALSO"`)
+	r.text("sbx(1), sbx-help(1), sbx-why(1), sbx-doctor(1)")
 	return r.String()
 }
 

@@ -177,6 +177,10 @@ var rules = []struct {
 		why: "scripts for shells, as text",
 	},
 	{
+		pkg: "docs",
+		why: "documents, as text",
+	},
+	{
 		pkg: "editors",
 		why: "settings for editors, as text",
 	},
@@ -346,7 +350,7 @@ var rules = []struct {
 	},
 	{
 		pkg: "cmd/sbx",
-		may: []string{"cmd/sbx/...", "profiles", "sandbox", "sandbox/run", "userns", pflag, sys},
+		may: []string{"cmd/sbx/...", "docs", "profiles", "sandbox", "sandbox/run", "userns", pflag, sys},
 		why: "the table of verbs, and what ties them; where deciding and acting meet is in launch",
 	},
 	{

@@ -52,14 +52,14 @@ func (inv *Invocation) Report(err error) int {
 	for _, p := range list {
 		fmt.Fprintf(inv.Err, "%s %s\n", screen.Paint(inv.Err, screen.Red, "sbx:"), p)
 	}
-	if page := inv.page(err); page != "" && screen.IsTerminal(inv.Err) {
-		fmt.Fprintf(inv.Err, "%s more on this: ERRORS.md, %q\n", screen.Paint(inv.Err, screen.Bold, "sbx:"), page)
+	if page := inv.Page(err); page != "" && screen.IsTerminal(inv.Err) {
+		fmt.Fprintf(inv.Err, "%s more on this: sbx help errors %s\n", screen.Paint(inv.Err, screen.Bold, "sbx:"), page)
 	}
 	return code
 }
 
-// page is the section of docs/ERRORS.md about an error of this kind, "" for none.
-func (inv *Invocation) page(err error) string {
+// Page is the section of docs/ERRORS.md about an error of this kind, "" for none.
+func (inv *Invocation) Page(err error) string {
 	var (
 		profile  profiles.Errors
 		trust    *profiles.UntrustedError

@@ -79,6 +79,15 @@ func wrap(text, indent string, width int) string {
 	return b.String()
 }
 
+// Paragraphs is text in lines of a screen's width. An empty line parts paragraphs.
+func Paragraphs(text string) string {
+	var list []string
+	for p := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
+		list = append(list, wrap(p, "", HelpWidth))
+	}
+	return strings.Join(list, "\n\n") + "\n"
+}
+
 // Group is a heading and its flags.
 type Group struct {
 	Name  string
