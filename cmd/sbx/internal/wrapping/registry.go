@@ -35,6 +35,9 @@ type online struct {
 	ask func(shims string) (registry, error)
 	// set are the variables that lead the program to a registry's address.
 	set func(address string) []string
+	// on are the variables for one without phases that take back what its profile
+	// says of being offline, where no address does.
+	on []string
 }
 
 // registry is whom a program may talk to for packages.
@@ -73,11 +76,12 @@ func onlines() []online {
 			programs: []string{"yarn", "yarnpkg"}, ask: yarnRegistry, set: yarnSettings,
 			phases: verbs("all: install add up upgrade remove dedupe "+shim.NoVerb, "fetch: info npm outdated audit", "build: "+shim.AnyVerb),
 		},
-		{programs: []string{"npx", "pnpx", "corepack"}, ask: npmRegistry, set: npmSettings},
+		{programs: []string{"npx", "pnpx", "corepack"}, ask: npmRegistry, set: npmSettings, on: []string{"npm_config_offline=false"}},
 		{
 			programs: []string{"pip", "pip3"}, ask: pipRegistry, set: pipSettings,
 			phases: verbs("all: install", "fetch: download index"),
 		},
+		{programs: []string{"uv", "uvx"}, set: uvSettings, on: []string{"UV_OFFLINE=0"}},
 		{programs: []string{"cargo"}, ask: cargoRegistry, phases: verbs("fetch: fetch update add remove generate-lockfile search info vendor", "build: "+shim.AnyVerb)},
 		{
 			programs: []string{"go"}, ask: goRegistry, set: func(a string) []string { return []string{"GOPROXY=" + a} },
@@ -110,6 +114,9 @@ func goOnline(s *shim.Shim, said, shims string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if o.phases == nil && reg.env == nil {
+		reg.env = o.on
 	}
 	var flags []string
 	for _, rule := range reg.allow {
@@ -250,6 +257,15 @@ func pipSettings(address string) []string {
 		return []string{"PIP_INDEX_URL=" + address, "PIP_TRUSTED_HOST=" + slirp.HostName}
 	}
 	return []string{"PIP_INDEX_URL=" + address}
+}
+
+// uvSettings are for uv, which has no word that tells its index.
+func uvSettings(address string) []string {
+	list := []string{"UV_DEFAULT_INDEX=" + address, "UV_OFFLINE=0"}
+	if onLoopback(address) {
+		list = append(list, "UV_INSECURE_HOST="+slirp.HostName)
+	}
+	return list
 }
 
 // cargoRegistry reads cargo's settings, as cargo has no word that tells them. It
