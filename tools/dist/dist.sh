@@ -23,7 +23,10 @@ export SOURCE_DATE_EPOCH VERSION ARCH LICENSE STAGE
 
 install -D -m 644 tools/dist/sbx.apparmor "$STAGE/share/sbx/apparmor"
 install -D -m 644 LICENSE "$STAGE/share/doc/sbx/copyright"
-install -m 644 README.md docs/*.md "$STAGE/share/doc/sbx/"
+install -m 644 README.md "$STAGE/share/doc/sbx/"
+# As they lie here, for the links between them.
+install -D -m 644 -t "$STAGE/share/doc/sbx/docs" docs/*.md
+install -D -m 644 -t "$STAGE/share/doc/sbx/docs/tutorials" docs/tutorials/*.md
 # Debian's zsh looks here, others' in site-functions.
 install -D -m 644 completions/_sbx "$STAGE/share/zsh/vendor-completions/_sbx"
 rm -f "$STAGE/bin/sbx-sh" # a link, which the packages make themselves
