@@ -205,6 +205,7 @@ func (w *walker) lower(p *pair, name string) (beneath.Info, bool, error) {
 	return i, err == nil, err
 }
 
+// entry notes what one entry of the upper changes, with all that is in it.
 func (w *walker) entry(p *pair, name string) error {
 	at := p.at(name)
 	ui, err := beneath.Stat(p.up, name)
@@ -224,43 +225,17 @@ func (w *walker) entry(p *pair, name string) error {
 	if c.Type == File && (ui.Mode&0o400 == 0 || ui.UID != w.uid) {
 		w.list.Private = true
 	}
-	opaque, origin, own, err := w.attributes(p.up, name)
+	opaque, own, err := w.describe(p, name, &c)
 	if err != nil {
 		w.trouble(at, true, err)
 		return nil
 	}
-	c.Copied = origin
-	if w.fuse && c.Type == Dir && !opaque {
-		// It marks each directory that is made, so this one was copied.
-		if _, err := beneath.Stat(p.up, name+"/"+whOpaque); err != nil {
-			c.Copied = at
-		}
-	}
-	if c.Type == Symlink {
-		if c.Target, err = beneath.Readlink(p.up, name); err != nil {
-			w.trouble(at, true, err)
-			return nil
-		}
-	}
-	switch {
-	case !there:
-		c.Kind, c.Xattrs = Added, weighty(own)
-	default:
+	if there {
 		c.Was, c.Before = TypeOf(&li), li
-		if ui.Type == li.Type && (c.Type != Device || ui.Rdev == li.Rdev) {
-			c.Kind = Changed
-			if err := w.compare(p, name, &c); err != nil {
-				w.problem(at, errors.Is(err, errDenied{}), "%v", err)
-				return nil
-			}
-			c.Owner = w.owner(&ui, &li)
-			c.Xattrs = w.differing(p.up, p.low, name, own)
-		} else {
-			c.Kind, c.Xattrs = Typed, weighty(own)
-		}
 	}
-	if slices.Contains(c.Xattrs, aclAttr) {
-		w.withoutACL(p, name, &c)
+	if err := w.judge(p, name, there, own, &c); err != nil {
+		w.problem(at, errors.Is(err, errDenied{}), "%v", err)
+		return nil
 	}
 	if c.Kind != Changed || c.Content || c.Mode || c.Time || c.Owner || len(c.Xattrs) > 0 {
 		w.list.Changes = append(w.list.Changes, c)
@@ -272,6 +247,46 @@ func (w *walker) entry(p *pair, name string) error {
 	}
 	if c.Type == Dir {
 		return w.enter(p, name, opaque, there && li.IsDir())
+	}
+	return nil
+}
+
+// describe fills in what the upper alone says of an entry. own are its attributes
+// but for the marks, of which opaque is one.
+func (w *walker) describe(p *pair, name string, c *Change) (opaque bool, own []string, err error) {
+	if opaque, c.Copied, own, err = w.attributes(p.up, name); err != nil {
+		return false, nil, err
+	}
+	if w.fuse && c.Type == Dir && !opaque {
+		// It marks each directory that is made, so this one was copied.
+		if _, err := beneath.Stat(p.up, name+"/"+whOpaque); err != nil {
+			c.Copied = c.Path
+		}
+	}
+	if c.Type == Symlink {
+		c.Target, err = beneath.Readlink(p.up, name)
+	}
+	return opaque, own, err
+}
+
+// judge says what kind of change an entry of the upper is, and what differs from the
+// host's, if there is one.
+func (w *walker) judge(p *pair, name string, there bool, own []string, c *Change) error {
+	switch {
+	case !there:
+		c.Kind, c.Xattrs = Added, weighty(own)
+	case c.Now.Type != c.Before.Type, c.Type == Device && c.Now.Rdev != c.Before.Rdev:
+		c.Kind, c.Xattrs = Typed, weighty(own)
+	default:
+		c.Kind = Changed
+		if err := w.compare(p, name, c); err != nil {
+			return err
+		}
+		c.Owner = w.owner(&c.Now, &c.Before)
+		c.Xattrs = w.differing(p.up, p.low, name, own)
+	}
+	if slices.Contains(c.Xattrs, aclAttr) {
+		w.withoutACL(p, name, c)
 	}
 	return nil
 }
