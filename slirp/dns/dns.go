@@ -137,6 +137,7 @@ func formatError(query []byte) []byte {
 	return out
 }
 
+// answer answers a message that could be read.
 func (s *Server) answer(ctx context.Context, q *mdns.Msg) *mdns.Msg {
 	r := new(mdns.Msg)
 	r.SetReply(q)
@@ -166,19 +167,7 @@ func (s *Server) answer(ctx context.Context, q *mdns.Msg) *mdns.Msg {
 		s.gate.Refuse(printable(asked.Name), kind, netip.Addr{}, "it is no name of a machine")
 		return refuse(r, mdns.RcodeNameError, "no name of a machine")
 	}
-	if list, ok := s.own[name]; ok {
-		for _, a := range list {
-			add(r, asked, a, ownTTL)
-		}
-		return r
-	}
-	if s.before != nil && !strings.Contains(name, ".") {
-		s.before()
-	}
-	if list := s.member(name); len(list) > 0 {
-		for _, a := range list {
-			add(r, asked, a, memberTTL)
-		}
+	if s.known(asked, name, r) {
 		return r
 	}
 	if s.networked && !strings.Contains(name, ".") && !s.gate.Allowed(name) {
@@ -191,6 +180,30 @@ func (s *Server) answer(ctx context.Context, q *mdns.Msg) *mdns.Msg {
 	if v := s.gate.Resolves(ctx, name, kind); !v.Allow {
 		return refuse(r, mdns.RcodeNameError, v.Reason)
 	}
+	return s.pass(ctx, asked, name, r)
+}
+
+// known answers for a name that needs no asking, and reports whether it is one.
+func (s *Server) known(asked mdns.Question, name string, r *mdns.Msg) bool {
+	if list, ok := s.own[name]; ok {
+		for _, a := range list {
+			add(r, asked, a, ownTTL)
+		}
+		return true
+	}
+	if s.before != nil && !strings.Contains(name, ".") {
+		s.before()
+	}
+	list := s.member(name)
+	for _, a := range list {
+		add(r, asked, a, memberTTL)
+	}
+	return len(list) > 0
+}
+
+// pass passes on a question about a name that a rule allows, if it is one for
+// addresses that the sandbox can reach.
+func (s *Server) pass(ctx context.Context, asked mdns.Question, name string, r *mdns.Msg) *mdns.Msg {
 	switch {
 	case asked.Qtype == mdns.TypeA && s.four, asked.Qtype == mdns.TypeAAAA && s.six:
 		s.forward(ctx, asked, name, r)
@@ -201,7 +214,7 @@ func (s *Server) answer(ctx context.Context, q *mdns.Msg) *mdns.Msg {
 		// round the pins. Clients then go on without.
 	default:
 		// Not NXDOMAIN, which would be said of the name (RFC 8020).
-		s.gate.Refuse(name, kind, netip.Addr{}, "only questions for addresses are passed on")
+		s.gate.Refuse(name, mdns.Type(asked.Qtype).String(), netip.Addr{}, "only questions for addresses are passed on")
 		return refuse(r, mdns.RcodeSuccess, "only questions for addresses are passed on")
 	}
 	return r
