@@ -49,8 +49,8 @@ func Try(shape sandbox.Shape) error {
 
 // findInit finds the process of a bare sandbox that signals are for. Its parent
 // does not wait for it before its end, so that its number is its own.
-func (s *sandboxed) findInit(c *child.Child) {
-	fd, err := unix.PidfdOpen(int(c.Result(s.prog.Init)), 0)
+func (s *sandboxed) findInit() {
+	fd, err := unix.PidfdOpen(int(s.child.Result(s.prog.Init)), 0)
 	if err != nil {
 		fd = -1 // it is gone already
 	}

@@ -110,23 +110,9 @@ func (j *Join) Close() {
 
 // Terminal gets the terminal that was made for the command, if it is to have
 // one. Whether the command was started is said elsewhere.
-func (j *Join) Terminal() error {
-	s := j.s
-	if s.plan.Process.Terminal == [3]bool{} {
-		return nil
-	}
-	if err := s.until(j.socket); err != nil {
-		return err
-	}
-	var err error
-	if s.term, err = receiveTerminal(j.socket, s.plan.Process.Terminal); err != nil || s.term == nil {
-		return err
-	}
-	s.term.adopt()
-	if _, err := unix.Write(j.socket, []byte{1}); err != nil && !errors.Is(err, unix.EPIPE) {
-		return fmt.Errorf("telling the sandbox that its terminal is ready: %w", err)
-	}
-	return nil
+func (j *Join) Terminal() (err error) {
+	j.s.term, err = j.s.takeTerminal(j.socket)
+	return err
 }
 
 // ReceiveOne takes the descriptor that Sandbox.HandOut or Sandbox.Dial sends over a

@@ -160,14 +160,9 @@ func (st *Start) Run(p *sandbox.Plan, a Attendant) (Status, error) {
 	// What is there for a range, or for fuse-overlayfs, may go unused.
 	shape.Range, shape.Served = shape.Range || st.shape.Range, shape.Served || st.shape.Served
 	if shape.Served && !st.shape.Served { // the profile alone did not tell
-		st.Abort()
-		again, err := BeginIn(shape, st.joint)
+		again, err := st.anew(shape, p)
 		if err != nil {
 			return Status{}, err
-		}
-		again.Network, again.Refused, again.NetSocket, again.Networks = st.Network, st.Refused, st.NetSocket, st.Networks
-		if p.Cgroup.By == sandbox.CgroupSystemd {
-			again.Foresee(p.Cgroup.Helper)
 		}
 		return again.Run(p, a)
 	}
@@ -185,26 +180,18 @@ func (st *Start) Run(p *sandbox.Plan, a Attendant) (Status, error) {
 		st.Abort()
 		return Status{}, err
 	}
-	defer st.ends.close()
 	s := st.sandboxed()
-	defer func() { closeAll(slices.Compact([]int{s.fd, s.init})) }()
-	s.plan, s.prog, s.watch.s, s.attendant = p, prog, s, a
-	defer st.child.Forget()
-	s.tell, s.words, s.netSocket, s.joint, s.named = st.Network, words(p), st.NetSocket, st.joint, st.Networks
-	defer func() { s.net.stop() }()
-	defer func() { s.group.close() }()
-	s.scope = st.scope
-	defer func() { s.scope.close() }()
-	defer s.granting.close()
-	defer s.refused.close()
-	s.refusals = st.Refused
+	s.plan, s.prog, s.watch.s, s.attendant, s.words = p, prog, s, a, words(p)
+	s.child, s.scope, s.joint, s.netSocket, s.named = st.child, st.scope, st.joint, st.NetSocket, st.Networks
+	s.tell, s.refusals = st.Network, st.Refused
+	defer s.close()
 	var mark *audit.Mark
 	if p.Audit.Mode != sandbox.AuditOff && len(p.Audit.Trees) > 0 {
 		mark = audit.Begin(p.Audit.Trees) // before the command can write, after the child has copied descriptors
 		defer mark.Close()
 	}
 	defer s.end() // before all that is let go of above
-	if err := s.start(st.child); err != nil {
+	if err := s.start(); err != nil {
 		s.kill()
 		_ = s.stopServers(time.Second) // what they said is what there is to know
 		return Status{}, refusedStep(s.served(err))
@@ -231,6 +218,35 @@ func (st *Start) Run(p *sandbox.Plan, a Attendant) (Status, error) {
 		status.Audit = mark.Look(s.interrupted)
 	}
 	return status, err
+}
+
+// anew begins the sandbox once more, in a shape that was not foreseen.
+func (st *Start) anew(shape sandbox.Shape, p *sandbox.Plan) (*Start, error) {
+	st.Abort()
+	again, err := BeginIn(shape, st.joint)
+	if err != nil {
+		return nil, err
+	}
+	again.Network, again.Refused, again.NetSocket, again.Networks = st.Network, st.Refused, st.NetSocket, st.Networks
+	if p.Cgroup.By == sandbox.CgroupSystemd {
+		again.Foresee(p.Cgroup.Helper)
+	}
+	return again, nil
+}
+
+// close lets go of all that this process has of a sandbox which has ended, the
+// network's program before the descriptors that it was given by.
+//
+// Precondition: every process of the sandbox is gone.
+func (s *sandboxed) close() {
+	s.refused.close()
+	s.granting.close()
+	s.scope.close()
+	s.group.close()
+	s.net.stop()
+	s.child.Forget()
+	closeAll(slices.Compact([]int{s.fd, s.init}))
+	s.ends.close()
 }
 
 // lasting is what is made or held on the host for a sandbox, from before its
@@ -430,16 +446,15 @@ func (st *Start) open() error {
 }
 
 // start gives the child its program and helps it along until the command runs.
-func (s *sandboxed) start(c *child.Child) error {
+func (s *sandboxed) start() error {
 	var err error
 	if s.signals, err = signalPipe(); err != nil {
 		return err
 	}
-	s.child = c
 	if err := s.ask(); err != nil {
 		return err
 	}
-	if err := c.Extend(s.prog, s.ends.slots); err != nil {
+	if err := s.child.Extend(s.prog, s.ends.slots); err != nil {
 		return err
 	}
 	if _, err := unix.Write(s.ends.program, []byte{1}); err != nil {
@@ -466,7 +481,7 @@ func (s *sandboxed) start(c *child.Child) error {
 		return err
 	}
 	if s.bare {
-		s.findInit(c)
+		s.findInit()
 	}
 	if s.joint != nil {
 		s.joint.Built()
@@ -487,22 +502,8 @@ func (s *sandboxed) start(c *child.Child) error {
 // assist does what the child waits for from outside, then learns whether the
 // command was started.
 func (s *sandboxed) assist() error {
-	var helped error
-	if ids := &s.plan.IDs; ids.Mode == "range" {
-		helped = userns.Write(context.Background(), ids.NewUIDMap, ids.NewGIDMap, s.pid, ids.OuterUIDs, ids.OuterGIDs)
-		if helped == nil {
-			if _, helped = unix.Write(s.ends.sync, []byte{1}); helped != nil {
-				helped = fmt.Errorf("telling the sandbox that its ids are mapped: %w", helped)
-			}
-		}
-		if helped != nil {
-			if readable([]int{s.ends.report}) { // it failed before, and says why
-				if failed := s.readReport(); failed != nil {
-					return failed
-				}
-			}
-			return fmt.Errorf("%w; see sbx doctor, or set user.map = \"single\"", helped)
-		}
+	if err := s.mapIDs(); err != nil {
+		return err
 	}
 	groupFirst := s.plan.Cgroup.Delegate // the program's tree shows it
 	if groupFirst {
@@ -510,10 +511,8 @@ func (s *sandboxed) assist() error {
 			return err
 		}
 	}
-	if s.plan.Overlay.Program != "" {
-		if err := s.serveLayers(); err != nil {
-			return err
-		}
+	if err := s.serveLayers(); err != nil {
+		return err
 	}
 	if !groupFirst {
 		if err := s.join(); err != nil {
@@ -523,22 +522,9 @@ func (s *sandboxed) assist() error {
 	if err := s.takeNamespaces(); err != nil {
 		return err
 	}
-	var term *terminal
-	if s.plan.Process.Terminal != [3]bool{} {
-		if err := s.until(s.ends.terminal); err != nil {
-			return err
-		}
-		var err error
-		if term, err = receiveTerminal(s.ends.terminal, s.plan.Process.Terminal); err != nil {
-			return err
-		}
-		if term != nil {
-			term.adopt()
-			// The command is to find it so. A child that is gone has reported why.
-			if _, err := unix.Write(s.ends.terminal, []byte{1}); err != nil && !errors.Is(err, unix.EPIPE) {
-				return fmt.Errorf("telling the sandbox that its terminal is ready: %w", err)
-			}
-		}
+	term, err := s.takeTerminal(s.ends.terminal)
+	if err != nil {
+		return err
 	}
 	if err := s.takeListener(); err != nil {
 		return err
@@ -557,6 +543,44 @@ func (s *sandboxed) assist() error {
 		s.pipe.open(s.ends)
 	}
 	return nil
+}
+
+// mapIDs writes the maps of a range of ids, for which the child waits.
+func (s *sandboxed) mapIDs() error {
+	ids := &s.plan.IDs
+	if ids.Mode != "range" {
+		return nil
+	}
+	err := userns.Write(context.Background(), ids.NewUIDMap, ids.NewGIDMap, s.pid, ids.OuterUIDs, ids.OuterGIDs)
+	if err == nil {
+		if _, err = unix.Write(s.ends.sync, []byte{1}); err == nil {
+			return nil
+		}
+		err = fmt.Errorf("telling the sandbox that its ids are mapped: %w", err)
+	}
+	return s.orReport(fmt.Errorf("%w; see sbx doctor, or set user.map = \"single\"", err))
+}
+
+// takeTerminal receives the sandbox's terminal over a socket, if the plan has one,
+// and sets it up: the command is to find it so. It is nil where the other side is
+// gone, which then has reported why.
+func (s *sandboxed) takeTerminal(socket int) (*terminal, error) {
+	standard := s.plan.Process.Terminal
+	if standard == [3]bool{} {
+		return nil, nil
+	}
+	if err := s.until(socket); err != nil {
+		return nil, err
+	}
+	t, err := receiveTerminal(socket, standard)
+	if t == nil || err != nil {
+		return nil, err
+	}
+	t.adopt()
+	if _, err := unix.Write(socket, []byte{1}); err != nil && !errors.Is(err, unix.EPIPE) {
+		return nil, fmt.Errorf("telling the sandbox that its terminal is ready: %w", err)
+	}
+	return t, nil
 }
 
 // readReport waits until the child has executed the command, which closes the

@@ -22,8 +22,11 @@ type server struct {
 }
 
 // serveLayers starts fuse-overlayfs for each mount that the child hands out, in
-// the plan's order.
+// the plan's order, where the kernel's own overlayfs is not to do.
 func (s *sandboxed) serveLayers() error {
+	if s.plan.Overlay.Program == "" {
+		return nil
+	}
 	for i := range s.plan.Mounts {
 		m := &s.plan.Mounts[i]
 		if m.Kind != sandbox.Layers {
