@@ -193,23 +193,12 @@ func (j *Join) end() (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("reading the command's exit status: %w", err)
 	}
-	if s.term != nil {
-		s.drain(s.term.idle, &s.term.flow, s.term.master)
-		s.term.close()
-	}
-	if s.pipe != nil {
-		s.pipe.typing.end()
-		s.drain(s.pipe.idle, &s.pipe.flow, s.pipe.ours[1], s.pipe.ours[2])
-	}
+	s.flush()
 	if n < len(b) { // whoever waited for it was killed, and it with it
 		return Status{Code: 128 + int(unix.SIGKILL), InitKilled: unix.SIGKILL}, nil
 	}
-	ws := unix.WaitStatus(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24)
-	st := Status{Code: exitCode(ws)}
-	if ws.Signaled() {
-		st.Killed = ws.Signal()
-	}
-	return st, nil
+	code, by := Ended(b)
+	return Status{Code: code, Killed: by}, nil
 }
 
 // pidfdGroup is PIDFD_SIGNAL_PROCESS_GROUP, pidfd_send_signal(2) from Linux 6.9

@@ -4,6 +4,7 @@ package run
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -682,20 +683,10 @@ func (s *sandboxed) wait() (Status, error) {
 	}
 	init := s.reap()
 	s.awaitInit()
-	if s.term != nil {
-		s.drain(s.term.idle, &s.term.flow, s.term.master)
-		s.term.close()
-	}
-	if s.pipe != nil {
-		s.pipe.typing.end()
-		s.drain(s.pipe.idle, &s.pipe.flow, s.pipe.ours[1], s.pipe.ours[2])
-	}
+	s.flush()
 	st := Status{Group: s.group.events()}
-	if n == 4 {
-		ws := unix.WaitStatus(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24)
-		if st.Code = exitCode(ws); ws.Signaled() {
-			st.Killed = ws.Signal()
-		}
+	if n == len(b) {
+		st.Code, st.Killed = Ended(b)
 	} else if sig := s.initKilled(init); sig != 0 {
 		st.Code, st.InitKilled = 128+int(sig), sig
 	} else {
@@ -708,11 +699,28 @@ func (s *sandboxed) wait() (Status, error) {
 	return st, nil
 }
 
-func exitCode(ws unix.WaitStatus) int {
-	if ws.Signaled() {
-		return 128 + int(ws.Signal())
+// flush passes on what the command wrote last, and ends the relays.
+//
+// Precondition: every process of the sandbox is gone.
+func (s *sandboxed) flush() {
+	if s.term != nil {
+		s.drain(s.term.idle, &s.term.flow, s.term.master)
+		s.term.close()
 	}
-	return ws.ExitStatus()
+	if s.pipe != nil {
+		s.pipe.typing.end()
+		s.drain(s.pipe.idle, &s.pipe.flow, s.pipe.ours[1], s.pipe.ours[2])
+	}
+}
+
+// Ended reads a command's wait status (wait4(2)), as it comes over a pipe from who
+// has waited for it: its exit status, and the signal that ended it, 0 for none.
+func Ended(wire [4]byte) (code int, by unix.Signal) {
+	ws := unix.WaitStatus(binary.LittleEndian.Uint32(wire[:]))
+	if ws.Signaled() {
+		return 128 + int(ws.Signal()), ws.Signal()
+	}
+	return ws.ExitStatus(), 0
 }
 
 // makePrivateDir makes one of sbx's own directories with mode 0700, and those

@@ -18,21 +18,22 @@ import (
 	"github.com/sbx-sandbox/sbx/test/sbxtest"
 )
 
-func TestExitCode(t *testing.T) {
+func TestEnded(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		ws   unix.WaitStatus // wait(2): the status in the second byte, the signal in the first
-		want int
+		wire [4]byte // wait(2): the status in the second byte, the signal in the first
+		code int
+		by   unix.Signal
 	}{
-		{"success", 0, 0},
-		{"failure", 1 << 8, 1},
-		{"largest", 255 << 8, 255},
-		{"killed", unix.WaitStatus(unix.SIGKILL), 137},
-		{"with a core file", unix.WaitStatus(unix.SIGSEGV) | 0x80, 139},
+		{"success", [4]byte{}, 0, 0},
+		{"failure", [4]byte{0, 1}, 1, 0},
+		{"largest", [4]byte{0, 255}, 255, 0},
+		{"killed", [4]byte{byte(unix.SIGKILL)}, 137, unix.SIGKILL},
+		{"with a core file", [4]byte{byte(unix.SIGSEGV) | 0x80}, 139, unix.SIGSEGV},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := exitCode(tt.ws); got != tt.want {
-				t.Errorf("exitCode(%#x) = %d, want %d", tt.ws, got, tt.want)
+			if code, by := Ended(tt.wire); code != tt.code || by != tt.by {
+				t.Errorf("Ended(%v) = %d, %v, want %d, %v", tt.wire, code, by, tt.code, tt.by)
 			}
 		})
 	}

@@ -110,11 +110,8 @@ func (c *check) code() int {
 	if n, err := unix.Read(c.status, b[:]); err != nil || n < len(b) {
 		return exitFailed
 	}
-	ws := unix.WaitStatus(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24)
-	if ws.Signaled() {
-		return 128 + int(ws.Signal())
-	}
-	return ws.ExitStatus()
+	code, _ := run.Ended(b)
+	return code
 }
 
 // checked takes a check's result.
