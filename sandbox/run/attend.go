@@ -1,6 +1,7 @@
 package run
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -155,11 +156,11 @@ func (s *sandboxed) overdue() {
 func (b *Sandbox) Another(process sandbox.Process, std [3]int, status, socket int, started func(error), ended func()) (*Another, error) {
 	plan := *b.s.plan
 	plan.Process = process
-	a := &Another{s: b.s, plan: &plan, report: -1, monitor: -1, by: time.Now().Add(slow), started: started, ended: ended}
-	var err error
-	if a.prog, err = program.Another(&plan); err != nil {
+	prog, err := program.Another(&plan)
+	if err != nil {
 		return nil, err
 	}
+	a := b.s.another(&plan, prog, started, ended)
 	return a, a.begin([5]int{std[0], std[1], std[2], status, socket})
 }
 
@@ -167,22 +168,32 @@ func (b *Sandbox) Another(process sandbox.Process, std [3]int, status, socket in
 // caller's. done is called when it was, or with why it was not. It is an error if
 // there is no room for it; then done is not called.
 func (b *Sandbox) HandOut(socket int, done func(error)) error {
-	a := &Another{s: b.s, plan: b.s.plan, report: -1, monitor: -1, by: time.Now().Add(slow), started: done, ended: func() {}}
-	var err error
-	if a.prog, err = program.HandOut(b.s.plan); err != nil {
+	prog, err := program.HandOut(b.s.plan)
+	if err != nil {
 		return err
 	}
-	return a.begin([5]int{socket, socket, socket, socket, socket})
+	return b.s.errand(prog, socket, done)
 }
 
 // Dial has a connection to a port of the sandbox's loopback sent over a socket, as
 // HandOut does with the root directory.
 func (b *Sandbox) Dial(port uint16, socket int, done func(error)) error {
-	a := &Another{s: b.s, plan: b.s.plan, report: -1, monitor: -1, by: time.Now().Add(slow), started: done, ended: func() {}}
-	var err error
-	if a.prog, err = program.Dial(b.s.plan, port); err != nil {
+	prog, err := program.Dial(b.s.plan, port)
+	if err != nil {
 		return err
 	}
+	return b.s.errand(prog, socket, done)
+}
+
+// another is a further command that has not begun.
+func (s *sandboxed) another(plan *sandbox.Plan, prog *program.Program, started func(error), ended func()) *Another {
+	return &Another{s: s, plan: plan, prog: prog, report: -1, monitor: -1, by: time.Now().Add(slow), started: started, ended: ended}
+}
+
+// errand has a fork of PID 1 run a program that executes nothing, and sends what it
+// fetches over a socket.
+func (s *sandboxed) errand(prog *program.Program, socket int, done func(error)) error {
+	a := s.another(s.plan, prog, done, func() {})
 	return a.begin([5]int{socket, socket, socket, socket, socket})
 }
 
@@ -259,25 +270,19 @@ func (a *Another) isBorn() error {
 		(&Sandbox{a.s}).Forget(a.s.ends.program)
 		return nil
 	}
-	if msgs, err := unix.ParseSocketControlMessage(oob[:oobn]); err == nil && len(msgs) == 1 {
-		if fds, err := unix.ParseUnixRights(&msgs[0]); err == nil && len(fds) == 1 {
-			a.monitor = fds[0]
-			if a.killed {
-				a.Kill()
-			}
-			return nil // the second message follows
+	if fds := rights(oob[:oobn]); len(fds) == 1 {
+		a.monitor = fds[0]
+		if a.killed {
+			a.Kill()
 		}
+		return nil // the second message follows
 	}
 	(&Sandbox{a.s}).Forget(a.s.ends.program)
-	pid := int64(0)
-	for i, b := range data {
-		pid |= int64(b) << (8 * i)
-	}
 	if a.monitor < 0 {
 		a.s.waiting = nil
 		a.close()
 		errno := unix.EMFILE // it has no room for the descriptor
-		if pid < 0 {
+		if pid := int64(binary.LittleEndian.Uint64(data[:])); pid < 0 {
 			errno = unix.Errno(-pid)
 		}
 		a.started(fmt.Errorf("starting a process in the sandbox: %w", errno))

@@ -145,10 +145,8 @@ func (j *Join) met() bool {
 	if err != nil {
 		return false
 	}
-	if msgs, err := unix.ParseSocketControlMessage(oob[:oobn]); err == nil && len(msgs) == 1 {
-		if fds, err := unix.ParseUnixRights(&msgs[0]); err == nil && len(fds) == 1 {
-			j.s.fd = fds[0]
-		}
+	if fds := rights(oob[:oobn]); len(fds) == 1 {
+		j.s.fd = fds[0]
 	}
 	return j.s.fd >= 0
 }

@@ -87,15 +87,24 @@ func receive(socket, n int) (fds []int, err error) {
 	if err != nil || got == 0 {
 		return nil, err
 	}
-	msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
-	if err == nil && len(msgs) == 1 {
-		fds, err = unix.ParseUnixRights(&msgs[0])
-	}
-	if err != nil || len(fds) != n { // they come without where none is free
+	if fds = rights(oob[:oobn]); len(fds) != n { // they come without where none is free
 		closeAll(fds)
 		return nil, unix.EMFILE
 	}
 	return fds, nil
+}
+
+// rights are the descriptors that came beside a message (unix(7), SCM_RIGHTS).
+func rights(oob []byte) []int {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil || len(msgs) != 1 {
+		return nil
+	}
+	fds, err := unix.ParseUnixRights(&msgs[0])
+	if err != nil {
+		return nil
+	}
+	return fds
 }
 
 // serve starts fuse-overlayfs in the sandbox's user namespace.

@@ -2,7 +2,6 @@ package run
 
 import (
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,8 +35,7 @@ func (b *Sandbox) NetNS(done func(fd int, err error)) error {
 	}
 	theirs := pair[1]
 	defer unix.Close(theirs)
-	a := &Another{s: b.s, prog: prog, plan: b.s.plan, report: -1, monitor: -1, by: time.Now().Add(slow), ended: func() {}}
-	a.started = func(err error) {
+	err = b.s.errand(prog, theirs, func(err error) {
 		fd := -1
 		if err == nil {
 			fd, err = netNS(pair[0])
@@ -47,8 +45,8 @@ func (b *Sandbox) NetNS(done func(fd int, err error)) error {
 			b.s.net.shared = true
 		}
 		done(fd, err)
-	}
-	if err = a.begin([5]int{theirs, theirs, theirs, theirs, theirs}); err != nil {
+	})
+	if err != nil {
 		unix.Close(pair[0])
 	}
 	return err

@@ -51,29 +51,12 @@ func (f *flow) pass(fd int, b []byte) bool {
 // receiveTerminal takes the controlling side from PID 1. It returns nil where
 // PID 1 failed before it came to that; its report then says why.
 func receiveTerminal(socket int, standard [3]bool) (*terminal, error) {
-	var data [1]byte
-	oob := make([]byte, unix.CmsgSpace(4))
-	var n, oobn int
-	var err error
-	for {
-		n, oobn, _, _, err = unix.Recvmsg(socket, data[:], oob, unix.MSG_CMSG_CLOEXEC)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
+	fds, err := receive(socket, 1)
 	if err != nil {
 		return nil, fmt.Errorf("receiving the sandbox's terminal: %w", err)
 	}
-	if n == 0 {
+	if len(fds) == 0 {
 		return nil, nil
-	}
-	var fds []int
-	msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
-	if err == nil && len(msgs) == 1 {
-		fds, err = unix.ParseUnixRights(&msgs[0])
-	}
-	if err != nil || len(fds) != 1 { // it comes without where none is free
-		return nil, fmt.Errorf("receiving the sandbox's terminal: %w", unix.EMFILE)
 	}
 	t := &terminal{master: fds[0], host: -1, out: -1, typing: typing{fd: -1}, in: standard[0], idle: make(chan struct{})}
 	t.diverted.Store(-1)
