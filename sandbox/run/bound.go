@@ -7,7 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-sandbox/sbx/overlay/upper"
-	"github.com/sbx-sandbox/sbx/sandbox"
 )
 
 // bound looks, again and again, how much the layers on disk take: there is no
@@ -29,8 +28,8 @@ type boundLayer struct {
 const lookEvery = time.Second
 
 // boundLayers has the sandbox's layers looked at, if any has a bound.
-func (s *sandboxed) boundLayers(p *sandbox.Plan) (*bound, error) {
-	b := &bound{s: s}
+func (s *sandboxed) boundLayers() (*bound, error) {
+	b, p := &bound{s: s}, s.plan
 	for i := range p.Mounts {
 		if m := &p.Mounts[i]; m.Upper != "" && m.Size > 0 {
 			b.layers = append(b.layers, boundLayer{upper.Path(p.Overlay.Path(), m.Upper), m.Target, m.Size})
@@ -42,15 +41,15 @@ func (s *sandboxed) boundLayers(p *sandbox.Plan) (*bound, error) {
 	if len(b.layers) == 0 {
 		return nil, nil
 	}
-	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
-	if err == nil {
-		b.timer = fd
-		err = b.again(lookEvery)
-	}
-	if err != nil {
+	var err error
+	if b.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("looking at the size of changes: %w", err)
 	}
-	s.others = append(s.others, &other{fd: fd, take: b.look})
+	if err := b.again(lookEvery); err != nil {
+		b.close()
+		return nil, fmt.Errorf("looking at the size of changes: %w", err)
+	}
+	s.others = append(s.others, &other{fd: b.timer, take: b.look})
 	return b, nil
 }
 

@@ -138,15 +138,15 @@ func helped(compile func() (*program.Program, error), slot, fd int) error {
 	if err != nil {
 		return err
 	}
-	var report [2]int
-	if err := unix.Pipe2(report[:], unix.O_CLOEXEC); err != nil {
+	report, err := newChannel()
+	if err != nil {
 		return err
 	}
-	defer unix.Close(report[0])
+	defer report.close()
 	var slots program.Slots
-	slots[program.SlotReport], slots[slot] = uint64(report[1]), uint64(fd)
+	slots[program.SlotReport], slots[slot] = uint64(report.write), uint64(fd)
 	c, err := child.Start(prog, slots)
-	unix.Close(report[1])
+	report.closeWrite()
 	if err != nil {
 		return cloneError(err)
 	}
@@ -166,5 +166,5 @@ func helped(compile func() (*program.Program, error), slot, fd int) error {
 	if err != nil {
 		return err
 	}
-	return failedStep(prog, report[0])
+	return failedStep(prog, report.read)
 }

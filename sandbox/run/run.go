@@ -198,10 +198,21 @@ func (st *Start) Run(p *sandbox.Plan, a Attendant) (Status, error) {
 		return Status{}, refusedStep(s.served(err))
 	}
 	held.ran = true
-	for i := range p.Process.Passed { // the command's, of which the other side is to see the end
+	status, err := s.standBy()
+	if err == nil && mark != nil {
+		s.interrupted() // what came so far was for the command
+		status.Audit = mark.Look(s.interrupted)
+	}
+	return status, err
+}
+
+// standBy returns when the command that was started has ended, and no process of the
+// sandbox is left.
+func (s *sandboxed) standBy() (Status, error) {
+	for i := range s.plan.Process.Passed { // the command's, of which the other side is to see the end
 		unix.Close(sandbox.FirstPassed + i)
 	}
-	bound, err := s.boundLayers(p)
+	bound, err := s.boundLayers()
 	if err != nil {
 		s.kill()
 		_ = s.stopServers(time.Second)
@@ -213,10 +224,6 @@ func (st *Start) Run(p *sandbox.Plan, a Attendant) (Status, error) {
 	s.forgetFurther()
 	if served := s.stopServers(flushing); err == nil {
 		err = served
-	}
-	if err == nil && mark != nil {
-		s.interrupted() // what came so far was for the command
-		status.Audit = mark.Look(s.interrupted)
 	}
 	return status, err
 }

@@ -110,66 +110,85 @@ func rights(oob []byte) []int {
 // serve starts fuse-overlayfs in the sandbox's user namespace.
 func (s *sandboxed) serve(m *sandbox.Mount, device int, lower []int) (*companion.Companion, error) {
 	o := &s.plan.Overlay
-	var ours []int
-	defer func() { closeAll(ours) }()
 	kept, err := unix.Openat2(unix.AT_FDCWD, o.Path(), &unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: o.Path(), Err: err}
 	}
-	ours = append(ours, kept)
+	defer unix.Close(kept)
 	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: "/dev/null", Err: err}
 	}
-	ours = append(ours, null)
-	var report, said [2]int
-	if err := unix.Pipe2(report[:], unix.O_CLOEXEC); err != nil {
+	defer unix.Close(null)
+	said, err := newChannel()
+	if err != nil {
 		return nil, err
 	}
-	ours = append(ours, report[:]...)
-	if err := unix.Pipe2(said[:], unix.O_CLOEXEC); err != nil {
+	defer said.close()
+	if err := unix.SetNonblock(said.read, true); err != nil {
 		return nil, err
 	}
-	ours = append(ours, said[1])
-	started := false
-	defer func() {
-		if !started {
-			unix.Close(said[0])
-		}
-	}()
-	if err := unix.SetNonblock(said[0], true); err != nil {
+	report, err := newChannel()
+	if err != nil {
 		return nil, err
 	}
-	free, err := firstFree()
+	defer report.close()
+	free, err := firstFree() // last: all that the server gets is open
 	if err != nil {
 		return nil, err
 	}
 	prog, err := program.CompileServer(&program.Server{
 		Init: s.fd, Starter: unix.Getpid(), Path: o.Program, Device: device, Lower: lower, Kept: kept,
-		Upper: m.Upper, Work: m.Work, Stderr: said[1], Null: null, Free: free, Landlock: s.plan.Security.Landlock.ABI, Sync: o.Sync,
+		Upper: m.Upper, Work: m.Work, Stderr: said.write, Null: null, Free: free, Landlock: s.plan.Security.Landlock.ABI, Sync: o.Sync,
 	})
 	if err != nil {
 		return nil, err
 	}
 	var slots program.Slots
-	slots[program.SlotReport] = uint64(report[1])
+	slots[program.SlotReport] = uint64(report.write)
 	c, err := child.Start(prog, slots)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Forget()
-	started = true
-	server := companion.Adopt("fuse-overlayfs", c.PID, c.PidFD, said[0])
-	unix.Close(report[1])
-	unix.Close(said[1])
-	ours = []int{kept, null, report[0]}
-	if err := failedStep(prog, report[0]); err != nil {
+	server := companion.Adopt("fuse-overlayfs", c.PID, c.PidFD, said.read)
+	said.read = -1 // it is the server's to close
+	report.closeWrite()
+	if err := failedStep(prog, report.read); err != nil {
 		server.Stop(0)
 		return nil, err
 	}
 	return server, nil
+}
+
+// channel is a pipe, both ends of which are this process's at first.
+type channel struct{ read, write int }
+
+func newChannel() (*channel, error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("making a pipe: %w", err)
+	}
+	return &channel{p[0], p[1]}, nil
+}
+
+// closeWrite leaves the writing end to who has it besides: the end of that one is the
+// end of what is read.
+func (c *channel) closeWrite() {
+	if c.write >= 0 {
+		unix.Close(c.write)
+		c.write = -1
+	}
+}
+
+func (c *channel) close() {
+	c.closeWrite()
+	if c.read >= 0 {
+		unix.Close(c.read)
+		c.read = -1
+	}
 }
 
 // failedStep waits until a program is executed, which closes the pipe, or says

@@ -117,11 +117,8 @@ func (c *Child) sprout(stem int) error {
 	if err != nil {
 		return fmt.Errorf("taking hold of PID 1: %w", err)
 	}
-	var ws unix.WaitStatus
-	for errors.Is(err, nil) || errors.Is(err, unix.EINTR) {
-		if _, err = unix.Wait4(c.PID, &ws, 0, nil); err == nil {
-			break
-		}
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+		_, err = unix.Wait4(c.PID, nil, 0, nil)
 	}
 	unix.Close(c.PidFD)
 	c.PID, c.PidFD = pid, fd
