@@ -191,17 +191,9 @@ func (c *conn) close() {
 // do carries a request out. reply says that it is done and succeeded.
 func (c *conn) do(r *control.Request, fds []int) (reply bool, err error) {
 	s := c.s
-	if s.box == nil { // between two runs of the command
-		switch r.Op {
-		case control.Stop, control.Down:
-			s.stopping = true
-			return true, nil
-		case control.Restart:
-			s.again, c.restarts = true, true
-			return false, nil
-		case control.Wait, control.Rename, control.Refused:
-		default:
-			return false, fmt.Errorf("%s is about to be started again", s.rec.Name)
+	if s.box == nil {
+		if done, reply, err := c.between(r); done {
+			return reply, err
 		}
 	}
 	switch r.Op {
@@ -234,23 +226,11 @@ func (c *conn) do(r *control.Request, fds []int) (reply bool, err error) {
 	case control.EOF:
 		s.endInput()
 	case control.Rename:
-		old := s.rec.Name
-		if err := s.store.Rename(&s.rec, r.Name); err != nil {
-			return false, err
-		}
-		s.note(state.ActionRename, "old_name", old)
-	case control.Allow, control.Revoke:
-		if r.Grant == nil {
-			return false, errors.New("the request says nothing of what is granted")
-		}
-		if r.Op == control.Allow {
-			return true, s.grant(r.Grant)
-		}
-		m, err := s.ceiling(r.Grant)
-		if err == nil {
-			err = s.revoke(m)
-		}
-		return true, err
+		return true, s.rename(r.Name)
+	case control.Allow:
+		return true, s.grant(r.Grant)
+	case control.Revoke:
+		return true, s.revokeAsked(r.Grant)
 	case control.Refused:
 		c.answer(control.Reply{Event: control.OK, Refused: s.refused()})
 		return false, nil
@@ -262,6 +242,33 @@ func (c *conn) do(r *control.Request, fds []int) (reply bool, err error) {
 		return false, fmt.Errorf("the supervisor knows no request %q", r.Op)
 	}
 	return true, nil
+}
+
+// between carries out what can be asked for between two runs of the command. It is not
+// done where that is the same as at any other time.
+func (c *conn) between(r *control.Request) (done, reply bool, err error) {
+	s := c.s
+	switch r.Op {
+	case control.Stop, control.Down:
+		s.stopping = true
+		return true, true, nil
+	case control.Restart:
+		s.again, c.restarts = true, true
+		return true, false, nil
+	case control.Wait, control.Rename, control.Refused:
+		return false, false, nil
+	}
+	return true, false, fmt.Errorf("%s is about to be started again", s.rec.Name)
+}
+
+// rename gives the sandbox another name.
+func (s *Supervisor) rename(name string) error {
+	old := s.rec.Name
+	if err := s.store.Rename(&s.rec, name); err != nil {
+		return err
+	}
+	s.note(state.ActionRename, "old_name", old)
+	return nil
 }
 
 // signal gives the command a signal.

@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,6 +17,9 @@ import (
 // ceiling is the mount that the profile lets be granted under a path, which is its
 // target, or its source.
 func (s *Supervisor) ceiling(g *control.Grant) (sandbox.Mount, error) {
+	if g == nil {
+		return sandbox.Mount{}, errors.New("the request says nothing of what is granted")
+	}
 	var may []string
 	for _, m := range s.box.Plan().Mounts {
 		if !m.Grantable {
@@ -93,6 +97,15 @@ func (s *Supervisor) forgetTimer(target string) {
 		unix.Close(t.fd)
 		return true
 	})
+}
+
+// revokeAsked takes away the mount that a request is about.
+func (s *Supervisor) revokeAsked(g *control.Grant) error {
+	m, err := s.ceiling(g)
+	if err != nil {
+		return err
+	}
+	return s.revoke(m)
 }
 
 // revoke takes a mount away.
