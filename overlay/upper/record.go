@@ -38,12 +38,6 @@ const (
 	Fuse   = "fuse-overlayfs" // fuse-overlayfs(1)
 )
 
-// The places of an upper.
-const (
-	OnDisk  = "disk"
-	OnTmpfs = "tmpfs" // in memory: there is nothing of it after the run
-)
-
 // Record is what is known of one set of layers. It is written when a sandbox
 // first starts on it, and again for each later one.
 type Record struct {
@@ -65,9 +59,9 @@ type Record struct {
 
 	Created time.Time `json:"created"`
 	Used    time.Time `json:"used"` // when the last sandbox on it started
-	// Base is the time of the first start, in nanoseconds since 1970: a file of a lower layer whose change time is later may have changed
-	// since. It stays the first start's when the upper is used again, unless that
-	// is empty then.
+	// Base is the time of the first start, in nanoseconds since 1970: a file of a
+	// lower layer whose change time is later may have changed since. It stays the
+	// first start's when the upper is used again, unless that is empty then.
 	Base int64 `json:"base"`
 	// Boot is the kernel's boot id at the last start, of
 	// /proc/sys/kernel/random/boot_id.

@@ -307,12 +307,6 @@ func (g Group) FrozenFrom(root Group) Group {
 	return ""
 }
 
-// Populated says that a process lives in g or below.
-func (g Group) Populated() (bool, error) {
-	n, err := g.number("cgroup.events", "populated")
-	return n != 0, err
-}
-
 // number reads one line "KEY N" of a file.
 func (g Group) number(file, key string) (int64, error) {
 	text, err := g.read(file)

@@ -132,7 +132,7 @@ func ask(r *state.Record, q control.Request) error {
 
 // Closing words that a supervisor went away instead of an answer.
 func Closing(r *state.Record, err error) error {
-	if errors.Is(err, control.ErrClosed) || errors.Is(err, unix.ECONNRESET) {
+	if hungUp(err) {
 		return fmt.Errorf("%s has ended meanwhile", r.Name)
 	}
 	return err
