@@ -13,6 +13,7 @@ import (
 
 	"github.com/sbx-sandbox/sbx/overlay/beneath"
 	"github.com/sbx-sandbox/sbx/overlay/change"
+	"github.com/sbx-sandbox/sbx/overlay/upper"
 )
 
 // makeStage makes the directory at the top of the tree in which everything is
@@ -166,7 +167,7 @@ func (x *transaction) source(it *Item) (int, error) {
 }
 
 func (x *transaction) fillFile(fd, from int, it *Item) error {
-	if err := copyData(fd, from, it.Now.Size, x.stopped); err != nil {
+	if err := upper.CopyData(fd, from, it.Now.Size, x.stopped); err != nil {
 		return err
 	}
 	gid, set := x.group(it.Path)

@@ -153,62 +153,10 @@ func (c *copier) file(src, dst int, name string, st *unix.Stat_t, at string) err
 		return &os.PathError{Op: "create", Path: at, Err: err}
 	}
 	defer unix.Close(out)
-	if err := content(in, out, st.Size); err != nil {
+	if err := CopyData(out, in, st.Size, func() error { return nil }); err != nil {
 		return &os.PathError{Op: "copy", Path: at, Err: err}
 	}
 	return c.finish(in, out, st, at)
-}
-
-// content copies a file of that size with its holes.
-func content(in, out int, size int64) error {
-	if unix.IoctlFileClone(out, in) == nil {
-		return nil
-	}
-	if err := unix.Ftruncate(out, size); err != nil {
-		return err
-	}
-	for at := int64(0); at < size; {
-		data, err := unix.Seek(in, at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) { // a hole up to the end
-			return nil
-		}
-		if err != nil {
-			data = at // a file system without holes
-		}
-		hole, err := unix.Seek(in, data, unix.SEEK_HOLE)
-		if err != nil {
-			hole = size
-		}
-		if at, err = stretch(in, out, data, hole); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// stretch copies what lies between two offsets.
-func stretch(in, out int, from, to int64) (int64, error) {
-	buf := []byte(nil)
-	for from < to {
-		src, dst := from, from
-		n, err := unix.CopyFileRange(in, &src, out, &dst, int(min(to-from, 1<<30)), 0)
-		if err != nil || n == 0 {
-			if buf == nil {
-				buf = make([]byte, 128<<10)
-			}
-			if n, err = unix.Pread(in, buf[:min(int64(len(buf)), to-from)], from); err != nil {
-				return from, err
-			}
-			if n == 0 { // it became shorter
-				return to, nil
-			}
-			if n, err = unix.Pwrite(out, buf[:n], from); err != nil {
-				return from, err
-			}
-		}
-		from += int64(n)
-	}
-	return from, nil
 }
 
 // finish gives a copy all that is not its content. The mode comes after the

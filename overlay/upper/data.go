@@ -1,4 +1,4 @@
-package apply
+package upper
 
 import (
 	"errors"
@@ -9,9 +9,10 @@ import (
 // piece is how much is copied before anybody is asked whether to go on, in bytes.
 const piece = 8 << 20
 
-// copyData copies size bytes between two open files; holes stay holes. File
-// systems that can share the data do (FICLONE, ioctl_ficlone(2)).
-func copyData(to, from int, size int64, stop func() error) error {
+// CopyData copies size bytes between two open files, of which to is empty; holes stay
+// holes. File systems that can share the data do (FICLONE, ioctl_ficlone(2)). stop
+// is asked again and again; its error ends it.
+func CopyData(to, from int, size int64, stop func() error) error {
 	if size == 0 {
 		return nil
 	}
@@ -26,13 +27,14 @@ func copyData(to, from int, size int64, stop func() error) error {
 		if errors.Is(err, unix.ENXIO) { // a hole up to the end
 			return nil
 		}
-		end := size
 		if err != nil {
 			start = at // the file system knows no holes
-		} else if end, err = unix.Seek(from, start, unix.SEEK_HOLE); err != nil {
+		}
+		end, err := unix.Seek(from, start, unix.SEEK_HOLE)
+		if err != nil {
 			end = size
 		}
-		end = min(end, size)
+		end = min(end, size) // it may be growing
 		if err := copyRange(to, from, start, end, stop); err != nil {
 			return err
 		}
@@ -76,7 +78,7 @@ func copyBytes(to, from int, at, end int64, stop func() error) error {
 			return err
 		}
 		if n == 0 {
-			return errors.New("the layer's file became shorter while it was copied")
+			return errors.New("it became shorter while it was copied")
 		}
 		for b := buf[:n]; len(b) > 0; {
 			m, err := unix.Pwrite(to, b, at)
