@@ -239,6 +239,46 @@ func TestKnown(t *testing.T) {
 	}
 }
 
+// TestReversal: an operation is undone only as far as it was carried out, and never
+// over what somebody else has put there since.
+func TestReversal(t *testing.T) {
+	file := func(ino uint64, size int64) *beneath.Info {
+		return &beneath.Info{Ino: ino, Type: unix.S_IFREG, Size: size}
+	}
+	was, made, other := file(1, 5), file(2, 5), file(3, 5)
+	for _, c := range []struct {
+		name         string
+		kind         opKind
+		there, aside *beneath.Info
+		want         reversal
+	}{
+		{"put, not yet", put, nil, made, leave},
+		{"put, done", put, made, nil, takeOut},
+		{"put, and written since", put, file(2, 6), nil, leave},
+		{"put, and replaced since", put, other, nil, leave},
+		{"swap, not yet", swap, was, made, leave},
+		{"swap, done", swap, made, was, exchange},
+		{"swap, and written since", swap, file(2, 6), was, setAside},
+		{"swap, and replaced since", swap, other, was, setAside},
+		{"swap, and removed since", swap, nil, was, putBack},
+		{"swap, undone already", swap, was, nil, leave},
+		{"take, not yet", take, was, nil, leave},
+		{"take, done", take, nil, was, putBack},
+		{"take, and made anew since", take, other, was, setAside},
+	} {
+		o := &op{Kind: c.kind}
+		if c.kind != put {
+			o.Old = markOf(was)
+		}
+		if c.kind != take {
+			o.New = markOf(made)
+		}
+		if got := o.reversal(c.there, c.aside); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
 func TestModes(t *testing.T) {
 	for _, c := range []struct {
 		name string

@@ -86,8 +86,9 @@ func markOf(i *beneath.Info) *mark {
 }
 
 // is reports whether i is the marked inode; whole, that it was not written since.
+// Either may be nil, for none.
 func (m *mark) is(i *beneath.Info) (it, whole bool) {
-	it = m != nil && i.Ino == m.Ino && i.Type == m.Type
+	it = m != nil && i != nil && i.Ino == m.Ino && i.Type == m.Type
 	return it, it && (i.IsDir() || i.Size == m.Size && i.Mtime == m.Mtime)
 }
 

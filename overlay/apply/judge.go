@@ -314,11 +314,7 @@ func (g *ground) start() triggers.Dir {
 // looksLikeRepository reports whether c makes its directory one that git takes
 // for a repository.
 func (g *ground) looksLikeRepository(c *change.Change) bool {
-	dir := path.Dir(c.Path)
-	if dir == "." {
-		dir = ""
-	}
-	if !g.list.Repositories[dir] || c.Kind == change.Deleted {
+	if !g.list.Repositories[up(c.Path)] || c.Kind == change.Deleted {
 		return false
 	}
 	switch triggers.Fold(path.Base(c.Path)) {
@@ -374,7 +370,7 @@ func (g *ground) deleted(c *change.Change) string {
 	}
 	// The driver noted only that it is a copy: it may as well have been moved
 	// here in the sandbox. It was not deleted from a directory that has not changed.
-	if g.unchanged(path.Dir(c.Path)) {
+	if g.unchanged(up(c.Path)) {
 		return ""
 	}
 	return "it may have been deleted on the host since the sandbox started, or moved in the sandbox"
@@ -382,9 +378,6 @@ func (g *ground) deleted(c *change.Change) string {
 
 // unchanged reports whether nothing came or went in a directory of the host's.
 func (g *ground) unchanged(dir string) bool {
-	if dir == "." {
-		dir = ""
-	}
 	i, err := g.stat(dir)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		return true // the directory is the sandbox's, or has a conflict of its own

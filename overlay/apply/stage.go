@@ -121,9 +121,7 @@ func (x *transaction) makeDir(dir int, name string, i int, topmost bool) error {
 // on, if it does.
 func (x *transaction) group(rel string) (gid uint32, set bool) {
 	for rel != "" {
-		if rel = path.Dir(rel); rel == "." {
-			rel = ""
-		}
+		rel = up(rel)
 		if i, err := stat(x.lower, rel); err == nil {
 			return i.GID, i.IsDir() && i.Mode&unix.S_ISGID != 0
 		}
@@ -228,14 +226,12 @@ func (x *transaction) xattrs(fd int, it *Item) error {
 // xattrAt is an attribute of the path rel below dir, nil if it has none of that
 // name.
 func xattrAt(dir int, rel, attr string) ([]byte, error) {
-	at, name, err := beneath.Parent(dir, rel)
-	if rel == "" {
-		at, name, err = dir, "", nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if at != dir {
+	at, name := dir, ""
+	if rel != "" {
+		var err error
+		if at, name, err = beneath.Parent(dir, rel); err != nil {
+			return nil, err
+		}
 		defer unix.Close(at)
 	}
 	v, err := beneath.Xattr(at, name, attr)
@@ -322,11 +318,7 @@ func word() string {
 func (x *transaction) dirs() []string {
 	list := []string{""}
 	for _, o := range x.ops {
-		p := path.Dir(string(o.Path))
-		if p == "." {
-			p = ""
-		}
-		list = append(list, p)
+		list = append(list, up(string(o.Path)))
 	}
 	slices.Sort(list)
 	return slices.Compact(list)

@@ -42,54 +42,79 @@ func (x *transaction) undo(o *op) error {
 	if rel != "" {
 		var err error
 		if dir, name, err = beneath.Parent(x.lower, rel); err != nil {
-			if _, err := beneath.Stat(x.stage, made); err == nil && o.Kind != meta && o.Kind != put {
-				if i, err := beneath.Stat(x.stage, made); err == nil && i.Ino == o.Old.Ino {
-					return &keptError{rel, made}
-				}
+			if i, err := beneath.Stat(x.stage, made); err == nil && o.Kind != meta && o.Kind != put && i.Ino == o.Old.Ino {
+				return &keptError{rel, made}
 			}
 			return nil // its directory is gone, and it with it
 		}
 		defer unix.Close(dir)
 	}
-	there, err := beneath.Stat(dir, name)
-	if err != nil && !errors.Is(err, unix.ENOENT) {
+	there, err := lookAt(dir, name)
+	if err != nil {
 		return named("stat", x.shown(rel), err)
 	}
-	exists := err == nil
 	if o.Kind == meta {
-		if it, _ := o.Old.is(&there); !exists || !it {
+		if it, _ := o.Old.is(there); !it {
 			return nil
 		}
-		return x.unset(dir, name, o, &there)
+		return x.unset(dir, name, o, there)
 	}
-	aside, err := beneath.Stat(x.stage, made)
-	if err != nil && !errors.Is(err, unix.ENOENT) {
+	aside, err := lookAt(x.stage, made)
+	if err != nil {
 		return named("stat", x.shown(x.name+"/"+made), err)
 	}
-	saved := err == nil
-	holdsOld := false
-	if saved && o.Old != nil {
-		holdsOld, _ = o.Old.is(&aside)
-	}
-	isNew, whole := false, false
-	if exists {
-		isNew, whole = o.New.is(&there)
-	}
-	switch {
-	case o.Kind == put && isNew && whole:
+	switch o.reversal(there, aside) {
+	case takeOut:
 		err = unix.Renameat2(dir, name, x.stage, made, unix.RENAME_NOREPLACE)
-	case o.Kind == put:
-		return nil // it never came, or somebody has made it theirs
-	case !holdsOld:
-		return nil // it never went
-	case isNew && whole:
+	case exchange:
 		err = unix.Renameat2(x.stage, made, dir, name, unix.RENAME_EXCHANGE)
-	case !exists:
+	case putBack:
 		err = unix.Renameat2(x.stage, made, dir, name, unix.RENAME_NOREPLACE)
-	default:
+	case setAside:
 		return &keptError{rel, made}
 	}
 	return named("rename", x.shown(rel), err)
+}
+
+// lookAt is what has a name in a directory, nil for nothing.
+func lookAt(dir int, name string) (*beneath.Info, error) {
+	i, err := beneath.Stat(dir, name)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &i, nil
+}
+
+// reversal is how an operation is undone.
+type reversal int
+
+const (
+	leave    reversal = iota // it was not carried out, or somebody has made its outcome theirs
+	takeOut                  // what was made goes back into the stage
+	exchange                 // what was made and what was there change places again
+	putBack                  // what was there comes back to where nothing is
+	setAside                 // something else is in its place: what was there is kept
+)
+
+// reversal decides it for an operation other than meta, by what is at its path and
+// under its number in the stage now, nil for nothing.
+func (o *op) reversal(there, aside *beneath.Info) reversal {
+	_, asMade := o.New.is(there)
+	wentOut, _ := o.Old.is(aside)
+	switch {
+	case o.Kind == put && asMade:
+		return takeOut
+	case o.Kind == put, !wentOut:
+		return leave
+	case asMade:
+		return exchange
+	case there == nil:
+		return putBack
+	}
+	return setAside
 }
 
 // unset sets back what was set, where it is still as it was set.
