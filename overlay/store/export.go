@@ -22,6 +22,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
 	storagearchive "go.podman.io/storage/pkg/archive"
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-sandbox/sbx/overlay/image"
 )
@@ -50,7 +51,7 @@ func (s *Store) Export(e Export) (*image.Record, error) {
 	if _, err := os.Lstat(e.Path); err == nil {
 		return nil, &Hint{fmt.Errorf("exporting %s: %s is there already", e.Name, e.Path), "remove it, or choose another name"}
 	}
-	done, err := s.lock("taking", lockShared)
+	done, err := s.lock("taking", unix.LOCK_SH)
 	if err != nil {
 		return fail(err)
 	}

@@ -79,6 +79,8 @@ func (s *Store) unmade(id string, why error) error {
 }
 
 // named gives the image id a name, "" for none, and returns its record.
+//
+// Precondition: the lock is held.
 func (s *Store) named(id, name string) (*image.Record, error) {
 	if name != "" {
 		// A name leads to one image: containers/storage takes it from any other.
@@ -92,7 +94,7 @@ func (s *Store) named(id, name string) (*image.Record, error) {
 	}
 	i := slices.IndexFunc(records, func(r *image.Record) bool { return r.ID == id })
 	if i < 0 {
-		return nil, fmt.Errorf("the image %s was removed at the same time", id[:12])
+		return nil, fmt.Errorf("the image %s can't be used", id[:12]) // reindex has said why
 	}
 	return records[i], nil
 }
@@ -202,7 +204,7 @@ func (s *Store) layersOf(top string) ([]*storage.Layer, error) {
 	return list, nil
 }
 
-// Names are the images that names mean.
+// find is the image that a name or an id means.
 func (s *Store) find(name string) (*storage.Image, error) {
 	x, _, err := image.LoadIndex(s.dir)
 	if err != nil {
@@ -236,17 +238,13 @@ func (s *Store) Tag(old, name string) (*image.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.st.AddNames(img.ID, []string{image.Tagged(name)}); err != nil {
-		return nil, Explain(err)
+	return s.named(img.ID, image.Tagged(name))
+}
+
+// shown is what an image is called in a sentence.
+func shown(img *storage.Image) string {
+	if len(img.Names) > 0 {
+		return img.Names[0]
 	}
-	records, err := s.reindex()
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range records {
-		if r.ID == img.ID {
-			return r, nil
-		}
-	}
-	return nil, fmt.Errorf("the image %s can't be used", img.ID[:12])
+	return img.ID[:12]
 }

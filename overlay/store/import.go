@@ -176,17 +176,9 @@ func (t *taker) takeFound(in Import, base string, img *found, err error) (*image
 		}
 		name = image.Tagged(name)
 	}
-	for _, b := range img.blobs {
-		t.total += b.size
-	}
-	top := ""
-	for i, b := range img.blobs {
-		t.what = fmt.Sprintf("layer %d of %d", i+1, len(img.blobs))
-		l, err := t.put(b, top)
-		if err != nil {
-			return nil, err
-		}
-		top = l.ID
+	top, err := t.stackUp(img.blobs, t.put)
+	if err != nil {
+		return nil, err
 	}
 	return t.make(img.config, top, name, origin{Source: in.Path, Digest: img.digest, Imported: time.Now().UTC().Truncate(time.Second)})
 }

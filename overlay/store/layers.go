@@ -54,8 +54,24 @@ func chain(parent string, diffID digest.Digest) string {
 	return digest.FromString("sha256:" + parent + " " + diffID.String()).Encoded()
 }
 
-// put takes in a layer on top of parent and returns its id. A layer that is
-// there already is not read.
+// stackUp takes in the layers of an image by put, the lowest first, and returns the
+// topmost one's id.
+func (t *taker) stackUp(blobs []blob, put func(b blob, parent string) (*storage.Layer, error)) (top string, err error) {
+	for _, b := range blobs {
+		t.total += b.size
+	}
+	for i, b := range blobs {
+		t.what = fmt.Sprintf("layer %d of %d", i+1, len(blobs))
+		l, err := put(b, top)
+		if err != nil {
+			return "", err
+		}
+		top = l.ID
+	}
+	return top, nil
+}
+
+// put takes in a layer on top of parent. One that is there already is not read.
 func (t *taker) put(b blob, parent string) (*storage.Layer, error) {
 	id := ""
 	if b.diffID != "" {

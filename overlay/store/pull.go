@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
+	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-sandbox/sbx/overlay/archive"
@@ -130,17 +131,11 @@ func (t *taker) pull(ctx context.Context, ref name.Reference, called string) (*i
 	if err != nil {
 		return nil, err
 	}
-	for _, b := range f.blobs {
-		t.total += b.size
-	}
-	top := ""
-	for i, b := range f.blobs {
-		t.what = fmt.Sprintf("layer %d of %d", i+1, len(f.blobs))
-		id, err := t.fetch(ctx, ref.Context(), client, b, top)
-		if err != nil {
-			return nil, err
-		}
-		top = id
+	top, err := t.stackUp(f.blobs, func(b blob, parent string) (*storage.Layer, error) {
+		return t.fetch(ctx, ref.Context(), client, b, parent)
+	})
+	if err != nil {
+		return nil, err
 	}
 	// The digest that the person can pin is the one of what the name led to.
 	o := origin{Source: ref.Name(), Digest: desc.Digest.String(), Imported: time.Now().UTC().Truncate(time.Second)}
@@ -201,7 +196,7 @@ func speak(ctx context.Context, ref name.Reference) (*http.Client, error) {
 
 // fetch takes in a layer from the network, from the beginning if what an earlier
 // attempt fetched of it turns out to be something else.
-func (t *taker) fetch(ctx context.Context, repo name.Repository, client *http.Client, b blob, parent string) (string, error) {
+func (t *taker) fetch(ctx context.Context, repo name.Repository, client *http.Client, b blob, parent string) (*storage.Layer, error) {
 	var r *download.Reader
 	b.open = func() (_ io.ReadCloser, err error) {
 		r, err = download.Open(ctx, download.Blob{
@@ -227,11 +222,8 @@ func (t *taker) fetch(ctx context.Context, repo name.Repository, client *http.Cl
 			again = r.Resumed() && spoiled(err)
 			r.Close()
 		}
-		if err == nil {
-			return l.ID, nil
-		}
-		if !again {
-			return "", err
+		if err == nil || !again {
+			return l, err
 		}
 		t.note("what an earlier attempt fetched is no good (%v): fetching it anew", err)
 		t.done, t.count = before, counted

@@ -75,11 +75,7 @@ func (s *Store) delete(img *storage.Image) error {
 	}
 	unlock, err := s.lock(strings.TrimPrefix(image.LockPath("", img.ID), "/"), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		what := img.ID[:12]
-		if len(img.Names) > 0 {
-			what = img.Names[0]
-		}
-		return &Hint{fmt.Errorf("the image %s is in use by a sandbox", what), "end that first"}
+		return &Hint{fmt.Errorf("the image %s is in use by a sandbox", shown(img)), "end that first"}
 	}
 	if err == nil {
 		defer unlock()
@@ -107,11 +103,7 @@ func (s *Store) underneath(img *storage.Image) error {
 	list, _ := s.kept.List() // one that can't be read can't be gone on with
 	for _, r := range list {
 		if slices.ContainsFunc(r.Layers, func(l upper.Layer) bool { return l.Image == img.ID }) {
-			what := img.ID[:12]
-			if len(img.Names) > 0 {
-				what = img.Names[0]
-			}
-			return &Hint{fmt.Errorf("the overlay %s lies over the image %s", r.Name, what), "make an image of it (sbx image commit) or discard it (sbx discard " + r.Name + ") first"}
+			return &Hint{fmt.Errorf("the overlay %s lies over the image %s", r.Name, shown(img)), "make an image of it (sbx image commit) or discard it (sbx discard " + r.Name + ") first"}
 		}
 	}
 	return nil
@@ -153,8 +145,8 @@ func (s *Store) Prune(all bool) (gone []*image.Record, freed int64, err error) {
 	return gone, freed + left, errors.Join(err, s.save())
 }
 
-// sweepAge is how long what came of a pull that did not end is kept, so that it
-// need not fetch them again.
+// sweepAge is how long what came of a pull that did not end is kept, so that the next
+// one need not fetch it again.
 const sweepAge = 24 * time.Hour
 
 // sweep removes layers that belong to no image, and parts of such, that are older than

@@ -133,9 +133,6 @@ func (s *Store) freshRun() error {
 	return os.WriteFile(file, boot, 0o600)
 }
 
-// lockShared is the lock that several may have.
-const lockShared = unix.LOCK_SH
-
 // lock takes a lock file of the directory, with flock(2)'s flags. It is let go
 // by the function that comes back, and by this process's end.
 func (s *Store) lock(name string, how int) (unlock func(), err error) {
