@@ -703,6 +703,25 @@ func TestAsk(t *testing.T) {
 	b.mustDial("198.51.100.11:" + port) // not asked again
 }
 
+// TestAskPing: of echo requests only so many wait for an answer, however many come.
+func TestAskPing(t *testing.T) {
+	b := newBox(t, slirp.Config{Policy: policy.Policy{OnDeny: "ask"}})
+	const to = "198.51.100.10"
+	message := []byte{byte(header.ICMPv4Echo), 0, 0, 0, 0, 7, 0, 1}
+	before := runtime.NumGoroutine()
+	for range 20 * maxPings {
+		b.engine.pings.request(packet("10.0.2.100", to, header.ICMPv4ProtocolNumber, message), header.IPv4MinimumSize, netip.MustParseAddr(to))
+	}
+	if n := runtime.NumGoroutine() - before; n > maxPings {
+		t.Errorf("%d goroutines wait for one answer", n)
+	}
+	for end := time.Now().Add(20 * time.Second); !b.has(slirp.EventAsk, ""); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nobody is asked")
+		}
+	}
+}
+
 // TestHostPorts: a service of the host's at the gateway.
 func TestHostPorts(t *testing.T) {
 	port := serve(t, echo)

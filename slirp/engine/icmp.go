@@ -24,6 +24,7 @@ import (
 // the host lets its users have them (net.ipv4.ping_group_range).
 type pings struct {
 	engine *Engine
+	waits  chan struct{} // a slot for each request that waits for an answer
 
 	mu   sync.Mutex
 	open map[pingKey]*ping
@@ -48,15 +49,24 @@ const (
 	pingIdle = 15 * time.Second
 )
 
-func newPings(e *Engine) *pings { return &pings{engine: e, open: map[pingKey]*ping{}} }
+func newPings(e *Engine) *pings {
+	return &pings{engine: e, waits: make(chan struct{}, maxPings), open: map[pingKey]*ping{}}
+}
 
 // request takes an echo request, a whole packet of which it becomes the owner.
 func (p *pings) request(packet []byte, headers int, to netip.Addr) {
 	c := gate.Conn{Protocol: policy.ICMP, Target: netip.AddrPortFrom(to, 0)}
 	ruling := p.engine.gate.JudgeNow(c)
 	switch {
-	case ruling.Waits: // the next request will find what was answered
-		go p.engine.gate.Judge(p.engine.ctx, c)
+	case ruling.Waits: // this one is lost; the next will find what was answered
+		select {
+		case p.waits <- struct{}{}:
+			go func() {
+				p.engine.gate.Judge(p.engine.ctx, c)
+				<-p.waits
+			}()
+		default:
+		}
 	case ruling.Allow:
 		p.send(packet[headers:], to)
 	default:
