@@ -38,7 +38,7 @@ type told struct {
 	written chan struct{}
 }
 
-// Bounds of what is kept for a reader, and of the audit file.
+// Bounds of what is kept for a reader, in events, and of the audit file, in bytes.
 const (
 	queueLen  = 1024
 	followLen = 256
@@ -109,8 +109,8 @@ func (e *events) send(ev slirp.Event) {
 	}
 }
 
-// put is send. What it returns, if anything, is closed when the supervisor can
-// read the event.
+// put is send without the waiting. What it returns, if anything, is closed when the
+// supervisor can read the event.
 func (e *events) put(ev slirp.Event) (written chan struct{}) {
 	if ev.Time.IsZero() {
 		ev.Time = time.Now()
@@ -155,7 +155,7 @@ func (e *events) record(ev slirp.Event) {
 	}
 	line = append(line, '\n')
 	if e.left -= int64(len(line)); e.left < 0 {
-		e.stopAudit("it has 64 MiB")
+		e.stopAudit(fmt.Sprintf("it has %d MiB", maxAudit>>20))
 		return
 	}
 	if _, err := e.file.Write(line); err != nil {

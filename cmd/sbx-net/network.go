@@ -61,12 +61,9 @@ func startNetwork(in io.Reader, events *events) (*hub.Hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	lost, err := confine.Process(confine.Limits{Calls: networkCalls(), Read: []string{control.PeersDir}, Remove: []string{filepath.Dir(n.Socket)}})
-	for _, why := range lost {
-		events.send(slirp.Event{Event: slirp.EventLimit, Message: "sbx-net is not confined as it should be: " + why})
-	}
+	err = confineTo(confine.Limits{Calls: networkCalls(), Read: []string{control.PeersDir}, Remove: []string{filepath.Dir(n.Socket)}}, events)
 	if err != nil {
-		return nil, fmt.Errorf("confining sbx-net: %w", err)
+		return nil, err
 	}
 	return h, nil
 }
@@ -123,15 +120,10 @@ func namespace(errs io.Writer) int {
 // networkCalls are the system calls of a program that has sockets and a lock, and
 // removes one file.
 func networkCalls() []policy.Rule {
-	allow := func(why string, names ...string) policy.Rule {
-		return policy.Rule{Names: names, Action: policy.Allow, Why: why}
-	}
 	return append(runtimeCalls(),
 		allow("sockets", "accept4", "getsockopt", "setsockopt", "recvfrom", "recvmsg", "sendto", "sendmsg", "ioctl", "fcntl"),
 		allow("waiting for members", "poll", "ppoll"),
-		policy.Rule{Names: []string{"openat"}, Action: policy.Allow, Why: "who asks", Args: []policy.Cond{
-			{Index: 2, Op: policy.MaskedEq, Value: unix.O_RDONLY, Mask: unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC},
-		}},
+		openRead("who asks"),
 		allow("who asks", "fstat", "newfstatat", "pidfd_open"),
 		allow("the end", "flock", "unlinkat"),
 	)

@@ -146,7 +146,7 @@ func (n *network) start(in io.Reader) error {
 	}
 	limitMemory(c.Limits.WithDefaults())
 	if err := n.confine(); err != nil {
-		return fmt.Errorf("confining sbx-net: %w", err)
+		return err
 	}
 	n.events.send(slirp.Event{Event: slirp.EventReady})
 	return nil

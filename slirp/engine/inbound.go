@@ -27,7 +27,12 @@ func (e *Engine) ServeTCP(client *net.TCPConn, port uint16) {
 	from := unmapped(client.RemoteAddr().(*net.TCPAddr).AddrPort())
 	source, target, ok := e.ends(from, port)
 	f := &flow{conn: gate.Conn{Protocol: policy.TCP, Target: target}, source: from, rule: "publish", inbound: true}
-	if !ok || !e.flows.add(f, e.limits.Flows, policy.TCP) {
+	if !ok {
+		client.Close()
+		return
+	}
+	if !e.flows.add(f, e.limits.Flows, policy.TCP) {
+		e.limit("TCP connections", e.limits.Flows)
 		client.Close()
 		return
 	}
@@ -126,7 +131,10 @@ func (e *Engine) DialUDP(client netip.AddrPort, port uint16, back func([]byte), 
 	client = unmapped(client)
 	source, target, ok := e.ends(client, port)
 	f := &flow{conn: gate.Conn{Protocol: policy.UDP, Target: target}, source: client, rule: "publish", inbound: true}
-	if !ok || !e.flows.add(f, e.limits.UDPFlows, policy.UDP) {
+	if !ok {
+		return nil, stackError("the sandbox has no address that it could be reached at")
+	}
+	if !e.flows.add(f, e.limits.UDPFlows, policy.UDP) {
 		e.limit("UDP flows", e.limits.UDPFlows)
 		return nil, stackError("there are as many UDP flows as there may be")
 	}

@@ -172,12 +172,12 @@ func readPacket(conn syscall.RawConn) (n int, b *[]byte, err error) {
 	closed := conn.Read(func(fd uintptr) bool {
 		b = packets.get()
 		n, err = unix.Read(int(fd), *b)
-		if err == unix.EAGAIN {
+		if err == unix.EAGAIN || err == unix.EINTR {
 			packets.put(b)
 			b = nil
 			return false
 		}
-		return err != unix.EINTR
+		return true
 	})
 	if closed != nil {
 		return 0, b, closed
