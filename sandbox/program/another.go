@@ -35,10 +35,10 @@ const (
 	fdFirst   = 5
 )
 
-// AnotherFDs is how many descriptors come with another command: stdin, stdout,
+// anotherFDs is how many descriptors come with another command: stdin, stdout,
 // stderr, the pipe for its wait status, the pipe for failures, and a socket by
 // which its pidfd and its terminal go out.
-const AnotherFDs = 6
+const anotherFDs = 6
 
 // AnotherSlots are the numbers of those descriptors.
 func AnotherSlots() (s Slots) {
@@ -51,7 +51,7 @@ func AnotherSlots() (s Slots) {
 // that the command forged finds no message, and PID 1 goes on.
 func (b *builder) another(init int) {
 	b.step("", "", "start another command, when the starter asks for one")
-	const size = 16 + 4*AnotherFDs
+	const size = 16 + 4*anotherFDs
 	control := b.space(size)
 	iov := b.words(0, 1)
 	byteRead := b.space(8)
@@ -71,7 +71,7 @@ func (b *builder) another(init int) {
 	b.op(Op{Nr: unix.SYS_SENDMSG, Opt: Ignore}, c(fdStarter), addr(out.msg), c(unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL))
 	b.op(Op{Nr: OpStore}, addr(out.msg+40), c(0)) // without a descriptor: there may be none
 	b.op(Op{Nr: unix.SYS_SENDMSG, Opt: Ignore}, c(fdStarter), addr(out.msg), c(unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL))
-	b.call(unix.SYS_CLOSE_RANGE, c(fdFirst), c(^uint64(0)>>32), c(0))
+	b.call(unix.SYS_CLOSE_RANGE, c(fdFirst), c(lastFD), c(0))
 	b.op(Op{Nr: OpJump})
 	b.p.Ops[len(b.p.Ops)-1].Jump = int32(init)
 }
@@ -99,6 +99,13 @@ func (b *builder) pidfdMessage() fdMessage {
 	return m
 }
 
+// leaveInit closes what a fork of PID 1 has of PID 1's own.
+func (b *builder) leaveInit() {
+	b.step("", "", "leave PID 1's own descriptors")
+	b.call(unix.SYS_CLOSE, c(fdStatus))
+	b.call(unix.SYS_CLOSE, c(fdStarter))
+}
+
 // Another compiles the Program of another command in the sandbox of p, whose
 // Process is the one of the new command. It is run by a fork of PID 1.
 func Another(p *sandbox.Plan) (*Program, error) {
@@ -109,9 +116,7 @@ func Another(p *sandbox.Plan) (*Program, error) {
 		return nil, fmt.Errorf("BUG: there is no command")
 	}
 	b := &builder{}
-	b.step("", "", "leave PID 1's own descriptors")
-	b.call(unix.SYS_CLOSE, c(fdStatus))
-	b.call(unix.SYS_CLOSE, c(fdStarter))
+	b.leaveInit()
 	b.op(Op{Nr: OpStore}, head(HeadKept), c(0))
 	b.capset(kept(p), kept(p))
 	b.terminal(p, "/dev/pts/ptmx")
@@ -125,7 +130,7 @@ func Another(p *sandbox.Plan) (*Program, error) {
 	b.capset([2]uint32{}, [2]uint32{})
 	b.op(Op{Nr: unix.SYS_SENDMSG, Opt: Ignore}, slot(SlotTerminal), addr(out.msg), c(unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL))
 	b.call(unix.SYS_DUP3, slot(SlotStatus), c(fdStatus), c(unix.O_CLOEXEC))
-	b.call(unix.SYS_CLOSE_RANGE, c(fdStarter), c(^uint64(0)>>32), c(0))
+	b.call(unix.SYS_CLOSE_RANGE, c(fdStarter), c(lastFD), c(0))
 	b.step("", "", "wait for the command and tell its status")
 	status := b.space(8)
 	b.call(unix.SYS_WAIT4, ci(-1), addr(status), c(0), c(0))

@@ -17,9 +17,9 @@ const endSignal = unix.SIGPWR
 // those inside of it, and no other, in one step that no fork can slip out of: as
 // good an end as that of a PID namespace. Init, the ward's child, is the
 // command's parent. Init ends all when the command has ended or the ward is gone,
-// the ward when init is gone, and both take in orphans (PR_SET_CHILD_SUBREAPER(2const)), so that it knows when
-// none is left. The command is in a domain of its own in theirs: it can neither
-// signal nor trace them.
+// the ward when init is gone, and both take in orphans
+// (PR_SET_CHILD_SUBREAPER(2const)), so that it knows when none is left. The command
+// is in a domain of its own in theirs: it can neither signal nor trace them.
 func (b *builder) bare(p *sandbox.Plan) {
 	b.barePrelude()
 	b.life()
@@ -131,10 +131,7 @@ func (b *builder) bareInit(p *sandbox.Plan, ward, rules int) {
 // number, is this one's parent: if it had died before the death signal was asked
 // for, none would come.
 func (b *builder) childOf(parent int) {
-	own := b.space(8)
-	pid := b.call(unix.SYS_GETPPID)
-	b.op(Op{Nr: OpStore}, addr(own), res(pid))
-	b.op(Op{Nr: OpExpect}, addr(own), c(^uint64(0)>>32), res(parent), c(uint64(unix.ESRCH)))
+	b.parentIs(res(parent))
 }
 
 // barePayload becomes the command. What restricts it comes last, the policy's

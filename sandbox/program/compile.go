@@ -144,7 +144,8 @@ func (b *builder) stem(n sandbox.Namespaces) {
 	b.await()
 }
 
-// await reads the byte that says that the Program is complete.
+// await reads the byte that says that the Program is complete. Unlike answered it
+// takes no data, whose place depends on the rest.
 func (b *builder) await() {
 	b.call(unix.SYS_READ, slot(SlotGo), head(HeadSiginfo), c(1))
 	b.op(Op{Nr: OpExpect}, head(HeadSiginfo), c(0xff), c(1), c(uint64(unix.ECANCELED)))
@@ -204,9 +205,7 @@ func (b *builder) outerIDs(p *sandbox.Plan) {
 	if ids.Mode == "range" {
 		// The starter runs newuidmap and newgidmap and then closes its end.
 		b.call(unix.SYS_CLOSE, slot(SlotSyncWrite))
-		one := b.space(8)
-		b.op(Op{Nr: unix.SYS_READ}, slot(SlotSync), addr(one), c(1))
-		b.op(Op{Nr: OpExpect}, addr(one), c(0xff), c(1), c(uint64(unix.ECANCELED)))
+		b.answered(SlotSync)
 		if ids.OuterGIDs.IsSelf(p.Caller.GID) {
 			return // newgidmap(1) then denies setgroups(2), as the kernel asks of it
 		}
@@ -326,9 +325,7 @@ func (b *builder) cgroup(p *sandbox.Plan) {
 		return
 	}
 	b.step("", p.Cgroup.From, "wait to be in the control group that holds the limits")
-	one := b.space(8)
-	b.call(unix.SYS_READ, slot(SlotGo), addr(one), c(1))
-	b.op(Op{Nr: OpExpect}, addr(one), c(0xff), c(1), c(uint64(unix.ECANCELED)))
+	b.answered(SlotGo)
 	if p.Namespaces.Cgroup {
 		b.step("", "namespaces.cgroup", "make the control group the root of what is seen of them")
 		b.call(unix.SYS_UNSHARE, c(unix.CLONE_NEWCGROUP))

@@ -21,9 +21,7 @@ func Dial(p *sandbox.Plan, port uint16) (*Program, error) {
 		return nil, errors.New("there is no port 0")
 	}
 	b := &builder{}
-	b.step("", "", "leave PID 1's own descriptors")
-	b.call(unix.SYS_CLOSE, c(fdStatus))
-	b.call(unix.SYS_CLOSE, c(fdStarter))
+	b.leaveInit()
 	b.step("", "", "connect to port %d of the sandbox's loopback", port)
 	four := binary.NativeEndian.AppendUint16(nil, unix.AF_INET)
 	four = binary.BigEndian.AppendUint16(four, port)

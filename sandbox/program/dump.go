@@ -103,6 +103,7 @@ var slotNames = [NumSlots]string{
 	SlotStatus: "status", SlotStatusRead: "status-read", SlotReport: "report", SlotGo: "go", SlotGoWrite: "go-write",
 	SlotSync: "sync", SlotSyncWrite: "sync-write", SlotMapRead: "map", SlotMapWrite: "map-write", SlotTerminal: "terminal", SlotLayers: "layers",
 	SlotStdin: "stdin", SlotStdout: "stdout", SlotStderr: "stderr", SlotStarter: "starter",
+	SlotUserNS: "user-ns", SlotNetNS: "net-ns",
 }
 
 var headNames = map[uint64]string{

@@ -62,10 +62,15 @@ type Grant struct {
 // dies ties a helper's life to its starter.
 func (b *builder) dies(starter int) {
 	b.call(unix.SYS_PRCTL, c(unix.PR_SET_PDEATHSIG), c(uint64(unix.SIGKILL)))
+	b.parentIs(ci(starter))
+}
+
+// parentIs fails unless a process is this one's parent.
+func (b *builder) parentIs(pid Arg) {
 	parent := b.space(8)
-	pid := b.call(unix.SYS_GETPPID)
-	b.op(Op{Nr: OpStore}, addr(parent), res(pid))
-	b.op(Op{Nr: OpExpect}, addr(parent), c(0xffffffff), ci(starter), c(uint64(unix.ESRCH)))
+	own := b.call(unix.SYS_GETPPID)
+	b.op(Op{Nr: OpStore}, addr(parent), res(own))
+	b.op(Op{Nr: OpExpect}, addr(parent), c(0xffffffff), pid, c(uint64(unix.ESRCH)))
 }
 
 // Fetch is the Program that hands a copy of the granted mount out, by SlotTerminal.

@@ -39,7 +39,7 @@ func Keeper() (*Program, error) {
 	// Nobody is to wait for it because of a descriptor. Descriptor 3 may be the
 	// pipe itself, which dup3(2) would refuse.
 	b.op(Op{Nr: unix.SYS_DUP3, Tolerate: uint8(unix.EINVAL)}, slot(SlotSync), c(3), c(unix.O_CLOEXEC))
-	b.call(unix.SYS_CLOSE_RANGE, c(4), c(^uint64(0)>>32), c(0))
+	b.call(unix.SYS_CLOSE_RANGE, c(4), c(lastFD), c(0))
 	b.op(Op{Nr: unix.SYS_CLOSE_RANGE, Opt: Ignore}, c(0), c(2), c(0))
 	b.op(Op{Nr: unix.SYS_READ, Opt: Ignore}, c(3), addr(b.space(8)), c(1))
 	b.op(Op{Nr: unix.SYS_NANOSLEEP, Opt: Ignore}, addr(b.words(uint64(moment/time.Second), uint64(moment%time.Second))), c(0))

@@ -17,9 +17,7 @@ func HandOut(p *sandbox.Plan) (*Program, error) {
 		return nil, errors.New("a sandbox without namespaces has no files of its own: its paths are the host's")
 	}
 	b := &builder{}
-	b.step("", "", "leave PID 1's own descriptors")
-	b.call(unix.SYS_CLOSE, c(fdStatus))
-	b.call(unix.SYS_CLOSE, c(fdStarter))
+	b.leaveInit()
 	b.step("/", "", "hand out the root directory")
 	root := b.call(unix.SYS_OPENAT, atCWD, b.str("/"), c(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC), c(0))
 	b.handOut(SlotTerminal, res(root))

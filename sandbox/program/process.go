@@ -51,9 +51,7 @@ func (b *builder) mapper(p *sandbox.Plan, fork int) {
 	b.land(fork)
 	b.step("", "", "wait for init to be in the inner user namespace")
 	b.call(unix.SYS_CLOSE, slot(SlotMapWrite))
-	one := b.space(8)
-	b.call(unix.SYS_READ, slot(SlotMapRead), addr(one), c(1))
-	b.op(Op{Nr: OpExpect}, addr(one), c(0xff), c(1), c(uint64(unix.ECANCELED)))
+	b.answered(SlotMapRead)
 	b.step("", p.IDs.From, "map the ids of the inner user namespace")
 	b.write(b.procSelf(), "uid_map", p.IDs.InnerUIDs.String())
 	b.write(b.procSelf(), "gid_map", p.IDs.InnerGIDs.String())
@@ -169,10 +167,11 @@ func (b *builder) handOut(socket int, fds ...Arg) {
 	b.call(unix.SYS_SENDMSG, slot(socket), addr(msg), c(0))
 }
 
-// answered waits for the starter's byte.
-func (b *builder) answered(socket int) {
+// answered waits for the byte by which somebody says to go on: the starter, or
+// another process of the sandbox. Without one, at the end of what is read, it fails.
+func (b *builder) answered(from int) {
 	one := b.space(8)
-	b.call(unix.SYS_READ, slot(socket), addr(one), c(1))
+	b.call(unix.SYS_READ, slot(from), addr(one), c(1))
 	b.op(Op{Nr: OpExpect}, addr(one), c(0xff), c(1), c(uint64(unix.ECANCELED)))
 }
 
@@ -197,15 +196,13 @@ func (b *builder) fork(p *sandbox.Plan) {
 
 	b.step("", "", "let go of every descriptor but the status pipe and the starter's socket")
 	b.capset(kept(p), [2]uint32{}) // further commands get what the first has
-	for fd := range uint64(3) {
-		b.call(unix.SYS_DUP3, res(b.null), c(fd), c(0))
-	}
+	b.nullStreams()
 	// dup(2) takes the lowest number that is free: neither copy can be in the
 	// other's way, unless it is in its place, which dup3(2) refuses.
 	status, starter := b.call(unix.SYS_DUP, slot(SlotStatus)), b.call(unix.SYS_DUP, slot(SlotGo))
 	b.op(Op{Nr: unix.SYS_DUP3, Tolerate: uint8(unix.EINVAL)}, res(status), c(fdStatus), c(unix.O_CLOEXEC))
 	b.op(Op{Nr: unix.SYS_DUP3, Tolerate: uint8(unix.EINVAL)}, res(starter), c(fdStarter), c(unix.O_CLOEXEC))
-	b.call(unix.SYS_CLOSE_RANGE, c(fdStarter+1), c(^uint64(0)>>32), c(0))
+	b.call(unix.SYS_CLOSE_RANGE, c(fdStarter+1), c(lastFD), c(0))
 	b.step("", "", "reap, and pass signals on, until the command is done")
 	init := b.op(Op{Nr: OpInit}, res(child), c(fdStatus), c(groupSignals), c(SignalAnother))
 	b.another(init)
@@ -215,14 +212,19 @@ func (b *builder) fork(p *sandbox.Plan) {
 	b.payload(p)
 }
 
-// release closes all but the status pipe, which it puts at descriptor 3.
-func (b *builder) release() {
+// nullStreams puts the null device in place of the standard streams.
+func (b *builder) nullStreams() {
 	for fd := range uint64(3) {
 		b.call(unix.SYS_DUP3, res(b.null), c(fd), c(0))
 	}
+}
+
+// release closes all but the status pipe, which it puts at descriptor 3.
+func (b *builder) release() {
+	b.nullStreams()
 	// Descriptor 3 may be the status pipe itself, which dup3(2) would refuse.
 	b.op(Op{Nr: unix.SYS_DUP3, Tolerate: uint8(unix.EINVAL)}, slot(SlotStatus), c(3), c(unix.O_CLOEXEC))
-	b.call(unix.SYS_CLOSE_RANGE, c(4), c(^uint64(0)>>32), c(0))
+	b.call(unix.SYS_CLOSE_RANGE, c(4), c(lastFD), c(0))
 }
 
 func (b *builder) payload(p *sandbox.Plan) {
@@ -278,7 +280,7 @@ func (b *builder) directory(p *sandbox.Plan) {
 func (b *builder) surroundings(p *sandbox.Plan) (argv, envp Arg) {
 	pr := &p.Process
 	b.step("", "", "close every other descriptor when the command starts")
-	b.call(unix.SYS_CLOSE_RANGE, ci(sandbox.FirstPassed+len(pr.Passed)), c(^uint64(0)>>32), c(unix.CLOSE_RANGE_CLOEXEC))
+	b.call(unix.SYS_CLOSE_RANGE, ci(sandbox.FirstPassed+len(pr.Passed)), c(lastFD), c(unix.CLOSE_RANGE_CLOEXEC))
 	argv, envp = b.vector(pr.Argv), b.vector(pr.Env, b.activation(pr)...)
 	b.call(unix.SYS_RT_SIGPROCMASK, c(unix.SIG_SETMASK), head(HeadOldSignals), c(0), c(8))
 	return argv, envp

@@ -226,6 +226,9 @@ func (b *builder) at() int { return len(b.p.Ops) }
 // new root while it is being built.
 var atCWD = ci(unix.AT_FDCWD)
 
+// lastFD is the highest number that a descriptor can have, for close_range(2).
+const lastFD = 1<<32 - 1
+
 // step begins a step; the operations that follow belong to it. The sentence is
 // imperative.
 func (b *builder) step(path, from, format string, args ...any) {
