@@ -53,12 +53,12 @@ func TestBuiltinPromises(t *testing.T) {
 			"GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "DB_PASSWORD", "SSH_AUTH_SOCK", "DBUS_SESSION_BUS_ADDRESS",
 			"LD_PRELOAD", "BASH_ENV", "ENV", "GIT_DIR", "GIT_CONFIG_COUNT", "BASH_FUNC_ls", "KUBECONFIG",
 		} {
-			if p.passes(secret) {
+			if p.Environment.Passes(secret) {
 				t.Errorf("%s passes %s", name, secret)
 			}
 		}
 		for _, name := range []string{"PATH", "TERM", "LANG", "LC_ALL", "NO_COLOR", "TZ"} {
-			if !p.passes(name) {
+			if !p.Environment.Passes(name) {
 				t.Errorf("%s does not pass %s", p.Name, name)
 			}
 		}
@@ -94,12 +94,6 @@ func TestBuiltinPhases(t *testing.T) {
 	if seen < 8 {
 		t.Errorf("%d phases were looked at", seen)
 	}
-}
-
-// passes applies the allow-list to a variable's name.
-func (p *Profile) passes(name string) bool {
-	match := func(glob string) bool { return MatchName(glob, name) }
-	return slices.ContainsFunc(p.Environment.Pass, match) && !slices.ContainsFunc(p.Environment.Unset, match)
 }
 
 func TestOpenHidesSecrets(t *testing.T) {

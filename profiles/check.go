@@ -166,7 +166,7 @@ func (m *merged) checkLayers(typ, key string, mount *mountSlots) {
 	case source.val.s == "":
 		m.fail(mount.from, key, "a volume needs a source, its name")
 	case !validName(source.val.s):
-		m.fail(source.from, key+".source", fmt.Sprintf("%q is not a volume's name, use up to 64 letters, digits, \".\", \"_\" and \"-\", beginning with a letter or digit", source.val.s))
+		m.fail(source.from, key+".source", fmt.Sprintf("%q is not a volume's name, %s", source.val.s, nameRule))
 	}
 	if access.val.s == "overlay" && typ != "volume" {
 		m.fail(access.from, key+".access", fmt.Sprintf("\"overlay\" has no meaning with type = %q, set type = \"overlay\"", typ))

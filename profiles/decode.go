@@ -282,7 +282,7 @@ func (d *decoder) variables(r *row, key string, v any) {
 		msg := ""
 		switch {
 		case r.form == formSecretSource && !validName(name):
-			msg = fmt.Sprintf("%q is not a name, use up to 64 letters, digits, \".\", \"_\" and \"-\", beginning with a letter or digit", name)
+			msg = fmt.Sprintf("%q is not a name, %s", name, nameRule)
 		case r.form != formSecretSource && !validEnvName(name, ""):
 			msg = fmt.Sprintf("%q is not a variable's name, use letters, digits and \"_\"", name)
 		case !ok:

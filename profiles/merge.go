@@ -118,13 +118,18 @@ func (m *merged) findWorkspace() {
 	}
 }
 
-// apply merges one layer into the slots.
-func (m *merged) apply(at int) {
-	l := m.layers[at]
-	sc := scope{env: m.env, dir: l.dir, workspace: m.workspace}
+// scope gives variables the values that they have in a layer.
+func (m *merged) scope(at int) scope {
+	sc := scope{env: m.env, dir: m.layers[at].dir, workspace: m.workspace}
 	if sc.dir == "" {
 		sc.dir = m.workspace
 	}
+	return sc
+}
+
+// apply merges one layer into the slots.
+func (m *merged) apply(at int) {
+	l, sc := m.layers[at], m.scope(at)
 	for i := range l.settings {
 		s := &l.settings[i]
 		ri := find(s.key)
@@ -335,11 +340,7 @@ func (m *merged) dropMounts(at int) {
 
 // mentions reports whether a layer has a mount on target.
 func (m *merged) mentions(at int, target string) bool {
-	l := m.layers[at]
-	sc := scope{env: m.env, dir: l.dir, workspace: m.workspace}
-	if sc.dir == "" {
-		sc.dir = m.workspace
-	}
+	l, sc := m.layers[at], m.scope(at)
 	for i := range l.settings {
 		if s := &l.settings[i]; strings.HasPrefix(s.key, mountPrefix) {
 			if path, msg := sc.expandPath(s.sub, ""); msg == "" && path == target {

@@ -7,9 +7,9 @@ import (
 
 // Origin says which place of which file gave a key its value, as
 // "file:line:col", or the flag of an Override; "" if the key has its default or
-// there is no such key. A
-// mount's key is `mounts."TARGET"` or `mounts."TARGET".size`, a list's entry
-// `environment.pass[2]`, a variable `environment.set.NAME`.
+// there is no such key. A mount's key is `mounts."TARGET"` or
+// `mounts."TARGET".size`, a list's entry `environment.pass[2]`, a variable
+// `environment.set.NAME`.
 func (p *Profile) Origin(key string) string {
 	m := p.merged
 	if m == nil {

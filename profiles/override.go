@@ -199,23 +199,3 @@ func byFlag(errs Errors, list []Override) Errors {
 
 // Nearest returns the candidate that word is most likely a slip of, or "".
 func Nearest(word string, candidates []string) string { return nearest(word, candidates) }
-
-// Key is one key of the file format, for completion and manual pages.
-type Key struct {
-	Name    string // dotted; mounts.*.KEY for those of a mount
-	Value   string // what may be written, in Markdown
-	Default string // in Markdown
-	Doc     string
-}
-
-// Keys lists the keys of a file in the order of the reference.
-func Keys() []Key {
-	list := make([]Key, 0, len(fileRows)+len(rows))
-	for _, table := range [][]row{fileRows, rows, phaseRows} {
-		for i := range table {
-			r := &table[i]
-			list = append(list, Key{Name: r.path, Value: r.valueDoc(), Default: r.defaultDoc(), Doc: r.meaning()})
-		}
-	}
-	return list
-}

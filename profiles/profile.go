@@ -207,7 +207,7 @@ type Overlay struct {
 	OnExit  string // on_exit: "keep", "discard", "ask", "apply"
 	Upper   string // upper: "disk", "tmpfs"; of the workspace's
 	Path    string // path; where changes are kept, "" = sbx's own directory
-	Sync    bool   // sync
+	Sync    bool   // sync; changes are on the disk when fsync(2) has returned
 	Size    int64  // size; of the workspace's, 0 = no bound, or the default in memory
 }
 
@@ -223,19 +223,19 @@ type Network struct {
 	// Default is default: "deny" or "internet", what Allow means when it is empty.
 	Default     string
 	Allow, Deny []string // allow, deny; rules as slirp/policy.Parse reads them
-	TLSNames    bool     // tls_names
+	TLSNames    bool     // tls_names; what a rule allows by name on port 443 must be TLS that asks for such a name
 	OnDeny      string   // on_deny: "report", "ask"
 	Upstream    string   // upstream_proxy: "none", "host"
 	Audit       string   // audit: "off", "denied", "all"
 	DNS         []string // dns; addresses, maybe with a port
-	DNSSearch   []string // dns_search
+	DNSSearch   []string // dns_search; domains
 	Hosts       []string // hosts; "NAME:ADDRESS"
-	Aliases     []string // aliases
-	Isolated    bool     // isolated
+	Aliases     []string // aliases; names by which members of its networks find the sandbox besides
+	Isolated    bool     // isolated; it reaches only members of its networks that are not
 	Publish     []string // publish; as slirp.ParsePublish reads them
 	HostPorts   []string // host_ports; as slirp.ParseHostPort reads them
 	Rate        int64    // rate; bytes a second
-	RateIn      int64    // rate_in
+	RateIn      int64    // rate_in; bytes a second
 }
 
 // Limits is the table [limits]. Zero means "not set"; -1 "unlimited".
@@ -254,15 +254,15 @@ type Limits struct {
 	// io_write_iops: "PATH:RATE", see Rate.
 	IOReadBPS, IOWriteBPS, IOReadIOPS, IOWriteIOPS []string
 
-	Processes int64 // processes
-	OpenFiles int64 // open_files
-	FileSize  int64 // file_size; size
-	Core      int64 // core; size, default 0 which here means none
-	CPUTime   time.Duration
-	Stack     int64 // stack; size
-	Locked    int64 // locked_memory; size
-	Inotify   int64 // inotify_instances; the whole sandbox's
-	Watches   int64 // inotify_watches; the whole sandbox's
+	Processes int64         // processes; number, the whole sandbox's
+	OpenFiles int64         // open_files; number, of one process
+	FileSize  int64         // file_size; size
+	Core      int64         // core; size, default 0 which here means none
+	CPUTime   time.Duration // cpu_time; of one process
+	Stack     int64         // stack; size
+	Locked    int64         // locked_memory; size
+	Inotify   int64         // inotify_instances; the whole sandbox's
+	Watches   int64         // inotify_watches; the whole sandbox's
 }
 
 // Security is the table [security].
@@ -279,11 +279,11 @@ type Security struct {
 	SeccompDeny  []string // seccomp_deny; the same, stronger than seccomp_allow
 	Multiarch    bool     // multiarch; may run programs of the second, 32-bit architecture
 	TraceDenied  bool     // trace_denied; refused system calls are reported
-	// landlock: "auto" (what the kernel has), "require" (all of it, or refuse),
-	// "off"
+	// Landlock is landlock: "auto" (what the kernel has), "require" (all of it, or
+	// refuse), "off".
 	Landlock string
-	// fallback: where user namespaces are refused, "none" (refuse to run) or
-	// "landlock" (run without them)
+	// Fallback is fallback: where user namespaces are refused, "none" (refuse to run)
+	// or "landlock" (run without them).
 	Fallback string
 }
 

@@ -596,11 +596,7 @@ func covered(glob string, globs []string) bool {
 	return slices.ContainsFunc(globs, func(have string) bool { return matchGlob(have, glob) })
 }
 
-// MatchName reports whether a glob of environment.pass or environment.unset
-// matches a variable's name: * is any text, ? any one character.
-func MatchName(glob, name string) bool { return matchGlob(glob, name) }
-
-// matchGlob matches text against glob. text may be a glob itself, then the
+// matchGlob matches text against glob: * is any text, ? any one character. text may be a glob itself, then the
 // answer is whether glob matches all that text does: a * of text is matched
 // only by a * of glob. It takes time in proportion to both lengths, since both
 // may be a stranger's: of several *, only the last that was met is tried anew.

@@ -465,7 +465,7 @@ func TestWidensNetworks(t *testing.T) {
 	}
 }
 
-func TestMatchName(t *testing.T) {
+func TestMatchGlob(t *testing.T) {
 	tests := []struct {
 		glob, name string
 		want       bool
@@ -476,8 +476,8 @@ func TestMatchName(t *testing.T) {
 		{strings.Repeat("*A", 40) + "*B", strings.Repeat("A", 4000), false}, {strings.Repeat("*A", 40) + "*", strings.Repeat("A", 4000), true},
 	}
 	for _, test := range tests {
-		if got := MatchName(test.glob, test.name); got != test.want {
-			t.Errorf("MatchName(%q, %q) = %v", test.glob, test.name, got)
+		if got := matchGlob(test.glob, test.name); got != test.want {
+			t.Errorf("matchGlob(%q, %q) = %v", test.glob, test.name, got)
 		}
 	}
 	for _, test := range []struct {
