@@ -8,6 +8,9 @@ import (
 	"github.com/sbx-sandbox/sbx/sandbox"
 )
 
+// addFeature notes one sandbox.Feature of the Plan.
+type addFeature func(name, state, by, why, from string)
+
 // features says what holds on this host and by what, and refuses what the
 // profile requires and can't have.
 func (r *resolver) features() {
@@ -51,7 +54,7 @@ func (r *resolver) features() {
 	r.require(prof.Policy.Require)
 }
 
-func (r *resolver) auditFeature(add func(name, state, by, why, from string)) {
+func (r *resolver) auditFeature(add addFeature) {
 	const by, from = "files that the host runs later, sought when the command has ended", "workspace.audit"
 	a, root := &r.plan.Audit, r.plan.Root
 	switch {
@@ -70,7 +73,7 @@ func (r *resolver) auditFeature(add func(name, state, by, why, from string)) {
 // keyCalls are the calls that reach keys by number.
 var keyCalls = []string{"add_key", "keyctl", "request_key"}
 
-func (r *resolver) filterFeatures(add func(name, state, by, why, from string)) {
+func (r *resolver) filterFeatures(add addFeature) {
 	s := &r.plan.Security.Seccomp
 	switch {
 	case s.Filtered():
@@ -116,7 +119,7 @@ func terminalText(p *sandbox.Plan) string {
 	return "none is open"
 }
 
-func (r *resolver) limitFeatures(add func(name, state, by, why, from string)) {
+func (r *resolver) limitFeatures(add addFeature) {
 	r.groupFeatures(add)
 	for _, l := range r.plan.Limits {
 		if l.From == "limits.core" {

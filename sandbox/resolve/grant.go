@@ -19,7 +19,7 @@ func (r *resolver) grantable() {
 		for j := range r.plan.Mounts {
 			m := &r.plan.Mounts[j]
 			switch {
-			case j == i || !within(m.Target, g.Target) && m.Target != g.Target:
+			case j == i || !within(m.Target, g.Target):
 			case m.Kind == sandbox.Guard, m.Kind == sandbox.Mask:
 				r.fail(&Error{Key: g.From, Msg: fmt.Sprintf("%s can't be granted later: %s in it is kept from the command, and would not be when it comes back", g.Target, m.Target),
 					Hint: "grant a directory that has nothing of the kind in it, or leave grantable out"})

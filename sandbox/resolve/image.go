@@ -283,7 +283,7 @@ func (r *resolver) imageTargets() {
 	}
 }
 
-func (r *resolver) imageFeature(add func(name, state, by, why, from string)) {
+func (r *resolver) imageFeature(add addFeature) {
 	img := &r.plan.Root.Image
 	if !r.plan.Root.OnImage() {
 		return

@@ -148,7 +148,7 @@ func (r *resolver) allowPseudo() {
 }
 
 // landlockFeature says what became of the second wall.
-func (r *resolver) landlockFeature(add func(name, state, by, why, from string)) {
+func (r *resolver) landlockFeature(add addFeature) {
 	const key = "security.landlock"
 	l := &r.plan.Security.Landlock
 	state, by, why := "enforced", fmt.Sprintf("ABI %d, %d rules", l.ABI, len(l.Rules)), ""

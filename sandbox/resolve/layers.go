@@ -297,7 +297,7 @@ func (r *resolver) again(layers []*sandbox.Mount) {
 }
 
 // overlayFeatures says what holds of the layers.
-func (r *resolver) overlayFeatures(add func(name, state, by, why, from string)) {
+func (r *resolver) overlayFeatures(add addFeature) {
 	o := &r.plan.Overlay
 	if o.Driver == "" {
 		return
@@ -319,7 +319,7 @@ func (r *resolver) overlayFeatures(add func(name, state, by, why, from string)) 
 }
 
 // sizeFeature says how the bounds of layers hold.
-func (r *resolver) sizeFeature(add func(name, state, by, why, from string)) {
+func (r *resolver) sizeFeature(add addFeature) {
 	var memory, disk, soft int // bounds of a tmpfs, of the place, and none but sbx's look
 	var from string
 	var place int64
@@ -328,7 +328,7 @@ func (r *resolver) sizeFeature(add func(name, state, by, why, from string)) {
 			place = l.Total
 		}
 	}
-	onDisk := func(size int64, key string) {
+	judge := func(size int64, key string) {
 		switch {
 		case size == 0:
 		case place > 0 && place <= size:
@@ -339,7 +339,7 @@ func (r *resolver) sizeFeature(add func(name, state, by, why, from string)) {
 		}
 	}
 	if rt := &r.plan.Root; rt.Upper != "" {
-		onDisk(rt.Size, "root.size")
+		judge(rt.Size, "root.size")
 	}
 	for i := range r.plan.Mounts {
 		m := &r.plan.Mounts[i]
@@ -348,7 +348,7 @@ func (r *resolver) sizeFeature(add func(name, state, by, why, from string)) {
 		case m.Upper == "":
 			memory++
 		default:
-			onDisk(m.Size, m.From)
+			judge(m.Size, m.From)
 		}
 	}
 	switch {

@@ -259,7 +259,7 @@ func (r *resolver) guardCgroups() {
 
 // groupFeatures says what of the limits a group holds, and what becomes of the
 // others.
-func (r *resolver) groupFeatures(add func(name, state, by, why, from string)) {
+func (r *resolver) groupFeatures(add addFeature) {
 	in, got, want := &r.prof.Limits, &r.plan.Cgroup.Limits, GroupLimits(r.prof)
 	lost := func(name, key, controller, state, by, instead string) {
 		why := instead
@@ -319,7 +319,7 @@ func (r *resolver) groupFeatures(add func(name, state, by, why, from string)) {
 }
 
 // delegateFeature says whether the command may make control groups, and why not.
-func (r *resolver) delegateFeature(add func(name, state, by, why, from string)) {
+func (r *resolver) delegateFeature(add addFeature) {
 	const name, by = "cgroup-delegation", "control groups of the command's own in " + sandbox.CgroupDir
 	g, why := &r.plan.Cgroup, ""
 	switch {
@@ -343,7 +343,7 @@ func (r *resolver) delegateFeature(add func(name, state, by, why, from string)) 
 	r.note("degraded", name, delegateKey, "limits.delegate: the command can make no control groups: %s", why)
 }
 
-func (r *resolver) pidsFeature(add func(name, state, by, why, from string), group bool) {
+func (r *resolver) pidsFeature(add addFeature, group bool) {
 	const name, key = "pids-limit", "limits.processes"
 	switch {
 	case r.prof.Limits.Processes <= 0:

@@ -57,11 +57,12 @@ func tunHint(err error) string {
 // to the rules; what stands in for it is named.
 func (r *resolver) backend() (b sandbox.Backend, helper string, ok bool) {
 	have := r.facts.Net
-	programs := []struct {
+	type program struct {
 		backend sandbox.Backend
-		path    string
-		pkg     string
-	}{
+		path    string // "" where it is not there
+		pkg     string // that has it
+	}
+	programs := []program{
 		{sandbox.BackendEngine, have.Engine, ""},
 		{sandbox.BackendPasta, have.Pasta, "passt"},
 		{sandbox.BackendSlirp4netns, have.Slirp4netns, "slirp4netns"},
@@ -87,13 +88,7 @@ func (r *resolver) backend() (b sandbox.Backend, helper string, ok bool) {
 	case sandbox.BackendEngine:
 		r.fail(&Error{Key: key, Msg: fmt.Sprint(have.EngineErr), Hint: `install sbx with all its programs; or set network.backend = "auto"`})
 	default:
-		i := slices.IndexFunc(programs, func(p struct {
-			backend sandbox.Backend
-			path    string
-			pkg     string
-		}) bool {
-			return p.backend == want
-		})
+		i := slices.IndexFunc(programs, func(p program) bool { return p.backend == want })
 		r.fail(&Error{Key: key, Msg: fmt.Sprintf("%s is not installed", want), Hint: fmt.Sprintf(`an administrator can install the package %s; or set network.backend = "auto"`, programs[i].pkg)})
 	}
 	return "", "", false
@@ -335,7 +330,7 @@ func (r *resolver) standsAt(source, name string) (string, error) {
 	return e.Path, nil
 }
 
-func (r *resolver) networkFeatures(add func(name, state, by, why, from string)) {
+func (r *resolver) networkFeatures(add addFeature) {
 	const mode, allow = "network.mode", "network.allow"
 	p := r.plan
 	n := &p.Net

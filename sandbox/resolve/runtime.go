@@ -54,9 +54,6 @@ func (r *resolver) runtime() {
 			r.plan.Create = append(r.plan.Create, real)
 		}
 		r.add(sandbox.Mount{Kind: sandbox.Mask, Target: t, IsDir: true, Why: "records of sandboxes"})
-		if r.pin == nil {
-			r.pin = map[string]bool{}
-		}
 		r.pin[t] = true
 	}
 }
