@@ -99,7 +99,7 @@ func open(dir int, name string, want *beneath.Info) (int, error) {
 	return fd, nil
 }
 
-// xattrs are the attributes that matter, by name, among names.
+// weighty are those of names whose attributes matter.
 func weighty(names []string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(n string) bool {
 		// Labels differ between any two places; policy sets them, not people.

@@ -13,7 +13,7 @@ import (
 	"github.com/sbx-sandbox/sbx/sandbox/control"
 )
 
-// Here is what the pids of a record are relative to.
+// here is what the pids of a record are relative to.
 type here struct {
 	boot  string
 	pidns uint64

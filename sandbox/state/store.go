@@ -13,10 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TakenError is a name that a sandbox has already.
+// TakenError is a name that a sandbox has already. ID is "" for one that got it just
+// now.
 type TakenError struct{ Name, ID string }
 
 func (e *TakenError) Error() string {
+	if e.ID == "" {
+		return fmt.Sprintf("a sandbox that was started at the same time took the name %s; choose another", e.Name)
+	}
 	return fmt.Sprintf("the name %s is taken by the sandbox %s; choose another, or remove that one: sbx rm %s", e.Name, e.ID, e.Name)
 }
 
@@ -156,7 +160,7 @@ func (s *Store) claim(name, id string) error {
 		}
 		_ = unix.Unlink(path) // whoever had it is gone
 	}
-	return &TakenError{Name: name, ID: "that was started at the same time"}
+	return &TakenError{Name: name}
 }
 
 // takenBy is the id of the sandbox that has a name, "" for none. It changes
@@ -278,8 +282,10 @@ func (s *Store) read(id string) (Record, error) {
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		text = text[:len(text)+max(n, 0)]
-		if err != nil || n == 0 || len(text) > most {
+		if err != nil {
+			return Record{}, &os.PathError{Op: "read", Path: path, Err: err}
+		}
+		if text = text[:len(text)+n]; n == 0 || len(text) > most {
 			break
 		}
 	}

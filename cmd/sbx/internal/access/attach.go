@@ -86,7 +86,7 @@ func attach(inv *cli.Invocation, r *state.Record, keys []byte, noInput bool) err
 		control.CloseAll(fds)
 		return errors.New("the supervisor gave no pipes")
 	}
-	a := &attached{inv: inv, conn: c, out: [2]int{fds[0], fds[1]}, in: -1, matched: keys}
+	a := &attached{inv: inv, conn: c, out: [2]int{fds[0], fds[1]}, in: -1, keys: keys}
 	defer func() { control.CloseAll([]int{a.out[0], a.out[1], a.in}) }()
 	switch {
 	case len(fds) > 2 && !noInput:
@@ -99,12 +99,12 @@ func attach(inv *cli.Invocation, r *state.Record, keys []byte, noInput bool) err
 
 // attached passes on between this process's descriptors and a sandbox's.
 type attached struct {
-	inv     *cli.Invocation
-	conn    *control.Conn
-	out     [2]int
-	in      int // -1 for none
-	matched []byte
-	seen    int // how many of the detach keys were typed
+	inv  *cli.Invocation
+	conn *control.Conn
+	out  [2]int
+	in   int    // -1 for none
+	keys []byte // that detach, one after the other
+	seen int    // how many of them were typed
 }
 
 func (a *attached) relay(r *state.Record) error {
@@ -198,16 +198,16 @@ func (a *attached) typed(b []byte) (detach bool) {
 	var out bytes.Buffer
 	for _, c := range b {
 		switch {
-		case len(a.matched) > 0 && c == a.matched[a.seen]:
-			if a.seen++; a.seen == len(a.matched) {
+		case len(a.keys) > 0 && c == a.keys[a.seen]:
+			if a.seen++; a.seen == len(a.keys) {
 				a.write(out.Bytes())
 				return true
 			}
 			continue
 		case a.seen > 0: // they were only the beginning of something else
-			out.Write(a.matched[:a.seen])
+			out.Write(a.keys[:a.seen])
 			a.seen = 0
-			if c == a.matched[0] {
+			if c == a.keys[0] {
 				a.seen = 1
 				continue
 			}

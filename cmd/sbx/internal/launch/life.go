@@ -88,7 +88,7 @@ func started(inv *cli.Invocation, r *state.Record, l *options.Life) error {
 
 // detach starts the supervisor in a session of its own, waits until the command
 // runs, and prints the id. Whatever is wrong until then is this process's to say.
-func detach(inv *cli.Invocation, args []string, l *options.Life) (err error) {
+func detach(inv *cli.Invocation, args []string, l *options.Life) error {
 	id, err := Background(inv, args, l.StatusFD)
 	if err == nil && id != "" {
 		_, err = fmt.Fprintf(inv.Out, "%s\n", id)
@@ -98,7 +98,7 @@ func detach(inv *cli.Invocation, args []string, l *options.Life) (err error) {
 
 // Background starts the supervisor, with the verb and the arguments in args, and
 // returns the sandbox's id. It is "" where the supervisor has said why there is
-// none, and inv.status is its exit status then. statusFD is passed on, -1 for none.
+// none, and inv.Status is its exit status then. statusFD is passed on, -1 for none.
 func Background(inv *cli.Invocation, args []string, statusFD int) (id string, err error) {
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
@@ -248,12 +248,11 @@ func supervised(inv *decision.Run, begun *run.Start, plan *sandbox.Plan, o *opti
 			return err
 		}
 		plan.Overlay.Again = overlayThere(&plan.Overlay)
-		network, refused, requests := begun.Network, begun.Refused, begun.NetSocket
-		if begun, err = inv.BeginAgain(plan); err == nil {
-			begun.Network, begun.Refused, begun.NetSocket, begun.Networks = network, refused, requests, named
-		} else {
+		last := begun
+		if begun, err = inv.BeginAgain(plan); err != nil {
 			s.Ended(run.Status{}, cli.ExitSbx, err)
 			return err
 		}
+		begun.Network, begun.Refused, begun.NetSocket, begun.Networks = last.Network, last.Refused, last.NetSocket, last.Networks
 	}
 }

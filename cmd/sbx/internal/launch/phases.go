@@ -11,7 +11,7 @@ import (
 	"github.com/sbx-sandbox/sbx/sandbox/host"
 )
 
-// check refuses what is about one sandbox where there are several.
+// checkSteps refuses what is about one sandbox where there are several.
 func checkSteps(l *options.Life, list []decision.Step) error {
 	if l == nil || len(list) < 2 {
 		return nil
@@ -27,7 +27,7 @@ func checkSteps(l *options.Life, list []decision.Step) error {
 	return nil
 }
 
-// run runs the steps in order, until one fails. What an overlay keeps is common
+// runSteps runs them in order, until one fails. What an overlay keeps is common
 // to all of them.
 func runSteps(inv *decision.Run, list []decision.Step, o *options.Options, adjust func(*sandbox.Plan)) error {
 	if err := checkSteps(o.Life, list); err != nil {
