@@ -28,8 +28,8 @@ type Run struct {
 	Joined  *joined       // the sandbox whose network this run's is, nil for none
 	Warned  []string      // what was warned of
 	Denied  []slirp.Event // what the network denied
-	// refusals are the system calls that the filter of the sandbox which runs has
-	// refused, nil where they are not traced; calls are those of all that ran.
+	// Refusals are the system calls that the filter of the sandbox which runs has
+	// refused, nil where they are not traced; Calls are those of all that ran.
 	Refusals *refusal.Log
 	Calls    []refusal.Entry
 	// Foreseen, if not nil, is told early which program is going to be asked for a
