@@ -33,15 +33,15 @@ type Command struct {
 	Example string // command lines that work as they stand, one a line
 	Hidden  bool   // for scripts of sbx's own
 	Runs    bool   // it starts a command: its wrong usage is 125, as podman's
-	// strict ends the flags at the first word that is none: what follows is
+	// Strict ends the flags at the first word that is none: what follows is
 	// another program's command line.
 	Strict bool
-	// raw leaves all arguments to the verb, which has no flags: they are another
+	// Raw leaves all arguments to the verb, which has no flags: they are another
 	// program's.
 	Raw bool
-	// words says what can stand at an argument, given those before it.
+	// Words says what can stand at an argument, given those before it.
 	Words func(args []string) []Candidate
-	// flags declares the verb's flags and returns what runs it once they are
+	// Flags declares the verb's flags and returns what runs it once they are
 	// parsed.
 	Flags func(*pflag.FlagSet) func(*Invocation) error
 }

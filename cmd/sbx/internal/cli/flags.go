@@ -31,7 +31,7 @@ type Flag struct {
 	Bare        string // the value when it is given without one; "" = it needs one
 	Group       string // the heading it stands under
 	Usage       string
-	Words       []string // values for completion; "@file" and the like, see complete.go
+	Words       []string // values for completion; "@file" and the like, see Candidate
 	Hidden      bool
 	Rare        bool // only in the full help
 	Set         func(string) error

@@ -26,7 +26,7 @@ func (inv *Invocation) PrintJSON(v any) error {
 	return err
 }
 
-// Late is warn once the command has ended. What nobody takes within a second is
+// Late is Warn once the command has ended. What nobody takes within a second is
 // dropped: the command may have filled the pipe that is this process's stderr
 // too, and is not to keep it by that.
 func (inv *Invocation) Late(format string, args ...any) {
@@ -35,7 +35,7 @@ func (inv *Invocation) Late(format string, args ...any) {
 	}
 }
 
-// Lately is late for what is no warning.
+// Lately is Late for what is no warning.
 func (inv *Invocation) Lately(format string, args ...any) {
 	if inv.Taken(time.Second) {
 		fmt.Fprintf(inv.Err, "%s %s\n", screen.Paint(inv.Err, screen.Bold, "sbx:"), screen.Printable(fmt.Sprintf(format, args...)))

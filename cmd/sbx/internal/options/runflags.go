@@ -31,7 +31,7 @@ type Options struct {
 	Explain  bool
 	JSONErrs bool
 	Phase    string // --phase; "" for none
-	// verbPhase is the phase that a shim's verb runs in, if the profile has it.
+	// VerbPhase is the phase that a shim's verb runs in, if the profile has it.
 	VerbPhase string
 	Online    *Options // for phases with a network alone; nil for none
 	Life      *Life    // nil for a plain run

@@ -134,7 +134,7 @@ func removeSpent(dir string) error {
 	return h.Remove()
 }
 
-// DiscardKept is discard of an overlay that may be gone already; "" is none.
+// DiscardKept is Discard of an overlay that may be gone already; "" is none.
 func DiscardKept(inv *cli.Invocation, name string) error {
 	if name == "" {
 		return nil
@@ -162,7 +162,7 @@ func removeOverlay(dir string) error {
 	return h.Remove()
 }
 
-// within does one of the things of withinCommand in a user namespace with the
+// within does one of the things of WithinCommand in a user namespace with the
 // ids of the overlay, as its files may belong to any of them.
 func within(inv *cli.Invocation, rec *upper.Record, args ...string) error {
 	return withIDs(inv, "the overlay "+rec.Name, rec.IDs.UIDs, rec.IDs.GIDs, args...)
