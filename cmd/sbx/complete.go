@@ -120,11 +120,15 @@ func starting(word string, list []cli.Candidate) []cli.Candidate {
 
 // families say what the verbs of two words that begin with the same are for.
 var families = map[string]string{
-	"profile": "list, print, make and check profiles",
-	"overlay": "list and remove the changes that are kept",
-	"volume":  "list and remove named volumes",
-	"network": "make, list and remove networks that sandboxes share",
-	"net":     "look at the network of a sandbox that runs, and change its rules",
+	"profile":  "list, print, make and check profiles",
+	"overlay":  "list and remove the changes that are kept",
+	"volume":   "list and remove named volumes",
+	"image":    "take in, list, name, export and remove images",
+	"network":  "make, list and remove networks that sandboxes share",
+	"net":      "look at the network of a sandbox that runs, and change its rules",
+	"wrap":     "have programs run in a sandbox by their own names",
+	"editor":   "have an editor use the project's sandbox",
+	"generate": "print or write what runs a sandbox elsewhere",
 }
 
 // verbWords are the verbs, or the second words of one.

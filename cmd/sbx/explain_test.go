@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -65,6 +66,21 @@ func TestExplainText(t *testing.T) {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("%q is not in:\n%s", want, stdout)
 		}
+	}
+}
+
+// TestFamilies: completion says of each first word of two what it is for.
+func TestFamilies(t *testing.T) {
+	left := maps.Clone(families)
+	for _, c := range commands() {
+		first, _, two := strings.Cut(c.Name, " ")
+		if two && !c.Hidden && families[first] == "" {
+			t.Errorf("nothing is said of %s", first)
+		}
+		delete(left, first)
+	}
+	if len(left) > 0 {
+		t.Errorf("there are no verbs of %v", left)
 	}
 }
 
