@@ -119,8 +119,8 @@ func (r *recorded) Set(s string) error {
 // forked is one run of fork.
 type forked struct {
 	name   string
-	status int
-	err    error
+	status int   // of sbx run; negative where there is none
+	err    error // why there is none
 }
 
 func fork(inv *cli.Invocation, names, flags []string) error {
@@ -160,13 +160,20 @@ func fork(inv *cli.Invocation, names, flags []string) error {
 	}
 	wg.Wait()
 	for _, f := range runs {
-		if f.status < 0 {
-			f.status = cli.ExitSbx
-		}
-		inv.Status = max(inv.Status, f.status)
-		fmt.Fprintf(inv.Out, "%s: exit status %d\n", f.name, f.status)
+		status, line := f.end()
+		inv.Status = max(inv.Status, status)
+		fmt.Fprintln(inv.Out, line)
 	}
 	return nil
+}
+
+// end is a run's exit status, and the line that says so; of one that was not started,
+// or was killed, with the reason.
+func (f *forked) end() (status int, line string) {
+	if f.status < 0 {
+		return cli.ExitSbx, fmt.Sprintf("%s: exit status %d: %v", f.name, cli.ExitSbx, f.err)
+	}
+	return f.status, fmt.Sprintf("%s: exit status %d", f.name, f.status)
 }
 
 func withNewline(s string) string {
