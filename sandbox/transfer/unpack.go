@@ -190,14 +190,17 @@ func (u *unpacker) file(dir int, base string, h *tar.Header, content io.Reader) 
 		return err
 	}
 	f := os.NewFile(uintptr(fd), base)
-	defer f.Close()
-	if _, err := io.Copy(f, content); err != nil {
-		return err
+	_, err = io.Copy(f, content)
+	if err == nil {
+		err = unix.Fchmod(fd, uint32(h.Mode)&permissions)
 	}
-	if err := unix.Fchmod(fd, uint32(h.Mode)&permissions); err != nil {
-		return err
+	if err == nil {
+		err = setTime(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), h.ModTime, 0)
 	}
-	return setTime(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), h.ModTime, 0)
+	if closed := f.Close(); err == nil {
+		err = closed // some file systems find no room only now
+	}
+	return err
 }
 
 // overwrite opens a plain file that can't be replaced.

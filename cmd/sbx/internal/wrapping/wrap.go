@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,7 +56,6 @@ func profileFor(program string) string {
 
 // InstallCommand is the verb wrap install.
 func InstallCommand() cli.Command {
-	profile, flags, registry := "", []string(nil), ""
 	return cli.Command{
 		Name: "wrap install", Args: "[FLAGS] PROGRAM...",
 		Summary: "have programs run in a sandbox when called by name",
@@ -77,6 +75,7 @@ func InstallCommand() cli.Command {
 			return list
 		},
 		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation) error {
+			profile, flags, registry := "", []string(nil), ""
 			cli.AddFlag(fs, cli.Flag{Name: "profile", Arg: "PROFILE", Group: cli.GroupProfile, Usage: "profile where a project has none of its own", Words: []string{"@profile"},
 				Set: func(s string) error { profile = s; return nil }})
 			cli.AddFlag(fs, cli.Flag{Name: "flag", Arg: "FLAG", Group: cli.GroupProfile, Usage: "flag of sbx run for it, as --flag=--memory=2G; again for more",
@@ -309,7 +308,7 @@ func StatusCommand() cli.Command {
 		Example: "sbx wrap status\nsbx wrap status npm && npm install",
 		Words:   func([]string) []cli.Candidate { return shimWords() },
 		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation) error {
-			return cli.TextOrJSON(fs, math.MaxInt, wrapStatus)
+			return cli.TextOrJSON(fs, cli.AnyNumber, wrapStatus)
 		},
 	}
 }
@@ -379,13 +378,13 @@ func shimNames(dir string) ([]string, error) {
 
 // RmCommand is the verb wrap rm.
 func RmCommand() cli.Command {
-	all := false
 	return cli.Command{
 		Name: "wrap rm", Args: "[--all | PROGRAM...]", Summary: "have programs run as they are again",
 		Long:    "Remove the shims that sbx wrap install wrote.",
 		Example: "sbx wrap rm npm\nsbx wrap rm --all",
 		Words:   func([]string) []cli.Candidate { return shimWords() },
 		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation) error {
+			all := false
 			cli.AddSwitch(fs, &all, "all", "", cli.GroupOutput, "every one")
 			return func(inv *cli.Invocation) error { return wrapRm(inv, all) }
 		},
