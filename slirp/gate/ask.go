@@ -24,9 +24,10 @@ type askKey struct {
 
 // ask is an open question.
 type ask struct {
-	id   int64
-	add  string // the rule that a yes adds
-	done chan struct{}
+	id       int64
+	add      string        // the rule that a yes adds
+	done     chan struct{} // closed when it is over
+	answered bool          // and not merely over; under the gate's lock
 }
 
 // wait asks about a connection.
@@ -86,7 +87,7 @@ func (g *Gate) question(ctx context.Context, k askKey, e slirp.Event) bool {
 	case <-q.done:
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		return q.id < 0
+		return q.answered
 	case <-ctx.Done():
 		return false
 	}
@@ -153,7 +154,7 @@ func (g *Gate) answered(id int64) (*ask, askKey, error) {
 // decided lets those go on who wait for an answer.
 func (g *Gate) decided(q *ask) {
 	g.mu.Lock()
-	q.id = -q.id // answered
+	q.answered = true
 	g.mu.Unlock()
 	close(q.done)
 }
