@@ -25,7 +25,7 @@ const (
 	EventDenied EventKind = "denied"
 	// EventAllowed is only in the audit, with mode all.
 	EventAllowed EventKind = "allowed"
-	// EventAsk: a connection waits for an answer (Request "answer" with ID).
+	// EventAsk: a connection waits for an answer (OpAnswer with ID).
 	EventAsk EventKind = "ask"
 	// EventSummary: the sandbox ended; Denied has each destination once, with
 	// its count.
@@ -40,8 +40,7 @@ const (
 // beyond those that are counted apart.
 const ProtocolMore = "more"
 
-// Event is a line on FDEvents, in the audit file and in the answer to a Request
-// "log".
+// Event is a line on FDEvents, in the audit file and in the answer to OpLog.
 type Event struct {
 	Event EventKind `json:"event"`
 	Time  time.Time `json:"time"`
@@ -67,23 +66,27 @@ type Event struct {
 	Message string   `json:"message,omitempty"` // of EventError and EventLimit
 }
 
-// Request is a line on FDControl. Op is one of
-//
-//	rules    list the rules with their expiry
-//	allow    add Rule before all others, For a time if not 0
-//	deny     the same; flows that it forbids end
-//	remove   take a rule away that allow or deny added, by its text
-//	flows    list the flows
-//	log      answer with the denials so far; with Follow, and those to come,
-//	         until the caller closes
-//	answer   let the connection of EventAsk ID pass or not, as long as the
-//	         sandbox runs; with Once, and Allow, only what it is about
-//	publish  open ports as Publish says
-//	withdraw close the port of the sandbox that Publish names
-//	ports    list the ports that listen, those of ranges one by one
-//	usage    say what sbx-net itself takes of the host
+// Op is what a Request or a NetworkRequest is about.
+type Op string
+
+// The Ops of a Request.
+const (
+	OpRules    Op = "rules"    // list the rules with their expiry
+	OpAllow    Op = "allow"    // add Rule before all others, For a time if not 0
+	OpDeny     Op = "deny"     // the same; flows that it forbids end
+	OpRemove   Op = "remove"   // take a rule away that OpAllow or OpDeny added, by its text
+	OpFlows    Op = "flows"    // list the flows
+	OpLog      Op = "log"      // answer with the denials so far; with Follow, and those to come, until the caller closes
+	OpAnswer   Op = "answer"   // let the connection of EventAsk ID pass or not, as long as the sandbox runs; with Once, and Allow, only what it is about
+	OpPublish  Op = "publish"  // open ports as Publish says
+	OpWithdraw Op = "withdraw" // close the port of the sandbox that Publish names
+	OpPorts    Op = "ports"    // list the ports that listen, those of ranges one by one
+	OpUsage    Op = "usage"    // say what sbx-net itself takes of the host
+)
+
+// Request is a line on FDControl.
 type Request struct {
-	Op      string        `json:"op"`
+	Op      Op            `json:"op"`
 	Rule    string        `json:"rule,omitempty"`
 	For     time.Duration `json:"for,omitempty"`
 	Follow  bool          `json:"follow,omitempty"`

@@ -59,16 +59,20 @@ func (n *Network) Validate() error {
 	return nil
 }
 
-// NetworkRequest is what is asked of the holder. Op is one of
-//
-//	join     become a member. With it come an rtnetlink socket of the member's
-//	         network namespace, and a socket to which Members are sent, of
-//	         seqpackets: the answer, and whenever they change. With Rules also a
-//	         socket of NETLINK_NETFILTER of that namespace
-//	members  list them
+// The Ops of a NetworkRequest.
+const (
+	// OpJoin asks to become a member. With it come an rtnetlink socket of the member's
+	// network namespace, and a socket to which Members are sent, of seqpackets: the
+	// answer, and whenever they change. With Rules also a socket of NETLINK_NETFILTER
+	// of that namespace.
+	OpJoin    Op = "join"
+	OpMembers Op = "members" // list them
+)
+
+// NetworkRequest is what is asked of the holder.
 type NetworkRequest struct {
-	Protocol int    `json:"protocol"`
-	Op       string `json:"op"`
+	Protocol int `json:"protocol"`
+	Op       Op  `json:"op"`
 	// Name is the sandbox's, for lists. Names are what others may call it.
 	Name  string   `json:"name,omitempty"`
 	Names []string `json:"names,omitempty"`

@@ -12,7 +12,7 @@
 //	2  for what can't be said as an event
 //	3  FDLink: a connected unix socket (stream or seqpacket). On it comes one
 //	   message with the descriptor of the TUN device (SCM_RIGHTS), and then
-//	   Requests "answer", "publish" and "withdraw", which are not answered. It
+//	   Requests of OpAnswer, OpPublish and OpWithdraw, which are not answered. It
 //	   stays open as long as the sandbox lives: its end ends sbx-net
 //	4  FDEvents: a pipe. sbx-net writes Events to it, one JSON object a line
 //	5  FDControl: only if Config.Control is set, a listening unix stream
@@ -43,6 +43,14 @@ var NameServer = netip.MustParseAddrPort("127.0.0.1:53")
 
 // Protocol is the version of Config, Event and Request. sbx-net refuses another.
 const Protocol = 1
+
+// What sbx-net is, by its first argument.
+const (
+	ModeEngine  = "engine"
+	ModeNames   = "names"   // see NameServer
+	ModeForward = "forward" // see Forward
+	ModeNetwork = "network" // see Network
+)
 
 // Descriptors of sbx-net by position.
 const (

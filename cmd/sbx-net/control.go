@@ -77,7 +77,7 @@ func (c *controls) talk(conn *net.UnixConn) {
 			reply(conn, slirp.Response{Error: "not a request: " + err.Error()})
 			return
 		}
-		if r.Op == "log" && r.Follow {
+		if r.Op == slirp.OpLog && r.Follow {
 			c.follow(conn)
 			return
 		}
@@ -111,30 +111,30 @@ func (c *controls) answer(r slirp.Request) slirp.Response {
 	n := c.network
 	var err error
 	switch r.Op {
-	case "rules":
+	case slirp.OpRules:
 		return slirp.Response{Rules: n.gate.Rules()}
-	case "allow", "deny":
-		err = n.gate.Add(r.Rule, r.Op == "allow", r.For)
-	case "remove":
+	case slirp.OpAllow, slirp.OpDeny:
+		err = n.gate.Add(r.Rule, r.Op == slirp.OpAllow, r.For)
+	case slirp.OpRemove:
 		err = n.gate.Remove(r.Rule)
-	case "flows":
-		if n.mode == "names" { // the other program's
+	case slirp.OpFlows:
+		if n.mode == slirp.ModeNames { // the other program's
 			break
 		}
 		return slirp.Response{Flows: n.engine.Flows()}
-	case "log":
+	case slirp.OpLog:
 		return slirp.Response{Events: n.gate.Denied()}
-	case "usage":
-		if n.mode == "names" {
+	case slirp.OpUsage:
+		if n.mode == slirp.ModeNames {
 			break
 		}
 		return slirp.Response{Usage: n.usage()}
-	case "answer":
+	case slirp.OpAnswer:
 		err = n.reply(r)
-	case "ports":
+	case slirp.OpPorts:
 		return slirp.Response{Publish: n.published()}
-	case "publish":
-		if n.mode == "names" {
+	case slirp.OpPublish:
+		if n.mode == slirp.ModeNames {
 			return slirp.Response{Error: "only sbx-net publishes ports while the sandbox runs, and this network is made by another program"}
 		}
 		return c.publish(r.Publish)

@@ -37,15 +37,15 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 		return 0
 	case "namespace": // of sbx-net network
 		return namespace(errs)
-	case "engine", "names", "forward", "network":
+	case slirp.ModeEngine, slirp.ModeNames, slirp.ModeForward, slirp.ModeNetwork:
 		if err := protocolArgs(args); err != nil {
 			fmt.Fprintln(errs, "sbx-net:", err)
 			return 2
 		}
 		switch args[0] {
-		case "forward":
+		case slirp.ModeForward:
 			return forward(in, errs)
-		case "network":
+		case slirp.ModeNetwork:
 			return keepNetwork(in, errs)
 		}
 		return serve(args[0], in, errs)

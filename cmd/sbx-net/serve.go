@@ -38,7 +38,7 @@ func serve(mode string, in io.Reader, errs io.Writer) int {
 	err := n.start(in)
 	switch {
 	case err != nil:
-	case mode == "names":
+	case mode == slirp.ModeNames:
 		err = n.serveNames()
 	default:
 		err = n.wait()
@@ -74,7 +74,7 @@ const stopTime = 3 * time.Second
 
 // network is what serve has open.
 type network struct {
-	mode    string       // "engine" or "names"
+	mode    string       // ModeEngine or ModeNames
 	filter  filter       // of mode names
 	host    []netip.Addr // the host's at the start, of mode names
 	config  slirp.Config
@@ -120,7 +120,7 @@ func (n *network) start(in io.Reader) error {
 		Changed: n.changed,
 	})
 	n.names = dns.New(c, n.gate)
-	if n.mode == "names" {
+	if n.mode == slirp.ModeNames {
 		if n.host, err = hostAddresses(); err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func (n *network) start(in io.Reader) error {
 			return err
 		}
 	}
-	if n.mode != "names" { // where the other program does
+	if n.mode != slirp.ModeNames { // where the other program does
 		if err := n.listen(c.Publish); err != nil {
 			return err
 		}
@@ -344,7 +344,7 @@ func (n *network) stop() {
 
 // changed is called when the rules did.
 func (n *network) changed() {
-	if n.mode == "names" {
+	if n.mode == slirp.ModeNames {
 		if err := n.refilter(); err != nil {
 			n.events.send(slirp.Event{Event: slirp.EventLimit, Message: err.Error()})
 		}
@@ -412,13 +412,13 @@ func (n *network) orders() {
 			continue
 		}
 		switch r.Op {
-		case "answer":
+		case slirp.OpAnswer:
 			_ = n.reply(r) // it came too late, and has had its denial
-		case "publish":
+		case slirp.OpPublish:
 			if err := n.publishAuto(r.Publish); err != nil {
 				n.events.send(slirp.Event{Event: slirp.EventLimit, Message: err.Error()})
 			}
-		case "withdraw":
+		case slirp.OpWithdraw:
 			n.withdraw(r.Publish)
 		}
 	}

@@ -91,7 +91,7 @@ func (s Store) start(r *Record, helper string) error {
 	}
 	events := files.events
 	defer events.Close()
-	p, err := os.StartProcess(helper, []string{filepath.Base(helper), "network", "--protocol", strconv.Itoa(slirp.Protocol)},
+	p, err := os.StartProcess(helper, []string{filepath.Base(helper), slirp.ModeNetwork, "--protocol", strconv.Itoa(slirp.Protocol)},
 		&os.ProcAttr{Dir: "/", Env: []string{}, Files: files.theirs, Sys: &syscall.SysProcAttr{Setsid: true}})
 	files.close()
 	if err != nil {
@@ -198,7 +198,7 @@ func members(c *control.Conn) ([]slirp.Member, error) {
 	if err := unix.SetsockoptTimeval(c.FD(), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
 		return nil, fmt.Errorf("asking the network's holder: %w", err)
 	}
-	if err := c.Send(&slirp.NetworkRequest{Protocol: slirp.Protocol, Op: "members"}); err != nil {
+	if err := c.Send(&slirp.NetworkRequest{Protocol: slirp.Protocol, Op: slirp.OpMembers}); err != nil {
 		return nil, fmt.Errorf("asking the network's holder: %w", err)
 	}
 	var r slirp.NetworkReply

@@ -117,14 +117,14 @@ func (n *network) look() error {
 	})
 	for port := range n.listening {
 		if !now[port] {
-			if err := n.engine.order(slirp.Request{Op: "withdraw", Publish: automatic(port)}); err != nil {
+			if err := n.engine.order(slirp.Request{Op: slirp.OpWithdraw, Publish: automatic(port)}); err != nil {
 				return err
 			}
 		}
 	}
 	for port := range now {
 		if !n.listening[port] {
-			if err := n.engine.order(slirp.Request{Op: "publish", Publish: automatic(port)}); err != nil {
+			if err := n.engine.order(slirp.Request{Op: slirp.OpPublish, Publish: automatic(port)}); err != nil {
 				return err
 			}
 		}

@@ -72,7 +72,7 @@ func (n *network) joinNext() error {
 			continue
 		}
 		err := m.conn.Send(&slirp.NetworkRequest{
-			Protocol: slirp.Protocol, Op: "join", Name: n.s.plan.Name, Names: n.plan.Called, Device: m.plan.Device, Isolated: m.plan.Isolated,
+			Protocol: slirp.Protocol, Op: slirp.OpJoin, Name: n.s.plan.Name, Names: n.plan.Called, Device: m.plan.Device, Isolated: m.plan.Isolated,
 			Rules: n.plan.Config.Members,
 		}, append([]int{n.sockets[0], m.names}, n.sockets[1:]...)...)
 		unix.Close(m.names)

@@ -11,7 +11,7 @@ import (
 // startNames starts the sbx-net that answers for names, fills the packet filter's
 // sets of their addresses, and says what was refused.
 func (n *network) startNames() (err error) {
-	if n.names, err = n.speak(n.plan.Names, "names"); err != nil {
+	if n.names, err = n.speak(n.plan.Names, slirp.ModeNames); err != nil {
 		return err
 	}
 	p := n.names.program

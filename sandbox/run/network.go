@@ -82,7 +82,7 @@ func (s *sandboxed) startNet() error {
 
 // startEngine starts sbx-net.
 func (n *network) startEngine() (err error) {
-	if n.engine, err = n.speak(n.plan.Helper, "engine"); err != nil {
+	if n.engine, err = n.speak(n.plan.Helper, slirp.ModeEngine); err != nil {
 		return err
 	}
 	n.watchProgram(n.engine.program, n.engine.events)
@@ -338,7 +338,7 @@ func (n *network) startForward() error {
 	}
 	defer unix.Close(order)
 	n.forward, err = companion.Start(companion.Spec{
-		Name: "sbx-net", Path: n.plan.Forwarder, Args: []string{"forward", "--protocol", strconv.Itoa(slirp.Protocol)}, Env: []string{},
+		Name: "sbx-net", Path: n.plan.Forwarder, Args: []string{slirp.ModeForward, "--protocol", strconv.Itoa(slirp.Protocol)}, Env: []string{},
 		Files: []int{order, companion.Null, companion.Captured},
 	})
 	if err != nil {

@@ -143,7 +143,7 @@ func (n *network) late(e slirp.Event) {
 
 // answer tells sbx-net.
 func (n *network) answer(e slirp.Event, r slirp.Request) error {
-	r.Op, r.ID = "answer", e.ID
+	r.Op, r.ID = slirp.OpAnswer, e.ID
 	return n.engine.order(r) // what does not arrive is denied
 }
 

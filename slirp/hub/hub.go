@@ -165,9 +165,9 @@ func (h *Hub) take(c *conn) {
 	switch {
 	case r.Protocol != slirp.Protocol:
 		err = fmt.Errorf("protocol %d is asked for, and this sbx-net speaks %d; use one version of sbx", r.Protocol, slirp.Protocol)
-	case r.Op == "members":
+	case r.Op == slirp.OpMembers:
 		reply.Members = h.members()
-	case r.Op == "join":
+	case r.Op == slirp.OpJoin:
 		if err = h.join(c, &r, fds); err == nil {
 			reply.Members = []slirp.Member{*c.member}
 		} else if c.member == nil { // it has no rules to be held to

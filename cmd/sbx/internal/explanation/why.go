@@ -225,7 +225,7 @@ func recorded(inv *cli.Invocation, r state.Record) (*subject, error) {
 		inv.Args[0] = r.ID
 		if c, err := nets.Connect(inv); err == nil {
 			defer c.Close()
-			if got, err := c.Ask(slirp.Request{Op: "log"}); err == nil {
+			if got, err := c.Ask(slirp.Request{Op: slirp.OpLog}); err == nil {
 				s.denied = got.Events
 			}
 		}

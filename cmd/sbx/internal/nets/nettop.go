@@ -44,19 +44,19 @@ func netTop(inv *cli.Invocation, once bool, format string) error {
 		return err
 	}
 	defer c.Close()
-	usage, err := c.Ask(slirp.Request{Op: "usage"})
+	usage, err := c.Ask(slirp.Request{Op: slirp.OpUsage})
 	if err != nil {
 		return err
 	}
 	if usage.Usage == nil {
 		return errors.New("this sandbox's network is made by a program that tells of no connections; with network.backend = \"engine\" there is sbx net top")
 	}
-	if _, err := c.Ask(slirp.Request{Op: "flows"}); err != nil { // a rate takes two looks
+	if _, err := c.Ask(slirp.Request{Op: slirp.OpFlows}); err != nil { // a rate takes two looks
 		return err
 	}
 	for {
 		time.Sleep(time.Second)
-		answer, err := c.Ask(slirp.Request{Op: "flows"})
+		answer, err := c.Ask(slirp.Request{Op: slirp.OpFlows})
 		if err != nil {
 			return err
 		}

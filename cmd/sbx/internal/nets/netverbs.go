@@ -101,11 +101,11 @@ func netLs(inv *cli.Invocation, asJSON bool) error {
 		return err
 	}
 	defer c.Close()
-	rules, err := c.Ask(slirp.Request{Op: "rules"})
+	rules, err := c.Ask(slirp.Request{Op: slirp.OpRules})
 	if err != nil {
 		return err
 	}
-	flows, err := c.Ask(slirp.Request{Op: "flows"})
+	flows, err := c.Ask(slirp.Request{Op: slirp.OpFlows})
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func netLog(inv *cli.Invocation, follow, asJSON bool) error {
 		return err
 	}
 	defer c.Close()
-	answer, err := c.Ask(slirp.Request{Op: "log", Follow: follow})
+	answer, err := c.Ask(slirp.Request{Op: slirp.OpLog, Follow: follow})
 	for err == nil && answer != nil {
 		for _, e := range answer.Events {
 			if asJSON {
@@ -192,20 +192,21 @@ func netLog(inv *cli.Invocation, follow, asJSON bool) error {
 
 // NetAllowCommand is the verb net allow.
 func NetAllowCommand() cli.Command {
-	return netRuleCommand("allow", "let a sandbox that runs talk to somebody")
+	return netRuleCommand(slirp.OpAllow, "let a sandbox that runs talk to somebody")
 }
 
 // NetDenyCommand is the verb net deny.
 func NetDenyCommand() cli.Command {
-	return netRuleCommand("deny", "forbid a sandbox that runs to talk to somebody")
+	return netRuleCommand(slirp.OpDeny, "forbid a sandbox that runs to talk to somebody")
 }
 
-func netRuleCommand(op, summary string) cli.Command {
+func netRuleCommand(op slirp.Op, summary string) cli.Command {
+	verb := "net " + string(op)
 	return cli.Command{
-		Name: "net " + op, Args: "[FLAGS] NAME RULE...", Summary: summary,
+		Name: verb, Args: "[FLAGS] NAME RULE...", Summary: summary,
 		Long: "Put each RULE before all that hold for the sandbox NAME so far. Connections that it forbids end. A rule is written as for sbx run --allow. " +
 			"With --for it is taken back after a while, without it holds as long as the sandbox runs; no profile is changed.",
-		Example: "sbx net " + op + " web registry.example.org:443\nsbx net " + op + " --for 10m web @lan:22",
+		Example: "sbx " + verb + " web registry.example.org:443\nsbx " + verb + " --for 10m web @lan:22",
 		Words:   sandboxes.FirstName,
 		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation) error {
 			var last time.Duration
@@ -230,7 +231,7 @@ func NetRmCommand() cli.Command {
 		Example: "sbx net rm web registry.example.org:443",
 		Words:   sandboxes.FirstName,
 		Flags: func(*pflag.FlagSet) func(*cli.Invocation) error {
-			return func(inv *cli.Invocation) error { return netRules(inv, slirp.Request{Op: "remove"}) }
+			return func(inv *cli.Invocation) error { return netRules(inv, slirp.Request{Op: slirp.OpRemove}) }
 		},
 	}
 }

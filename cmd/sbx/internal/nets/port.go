@@ -116,7 +116,7 @@ func published(inv *cli.Invocation, r *state.Record) ([]offered, error) {
 			return nil, err
 		}
 		defer c.Close()
-		answer, err := c.Ask(slirp.Request{Op: "ports"})
+		answer, err := c.Ask(slirp.Request{Op: slirp.OpPorts})
 		if err != nil {
 			return nil, err
 		}
