@@ -44,6 +44,18 @@ type KeyFlag struct {
 	Fix func(string) string // rewrites podman's spelling into the key's; may be nil
 }
 
+// Add declares the flag, whose values go to o's overrides.
+func (k KeyFlag) Add(fs *pflag.FlagSet, o *Options) {
+	k.Set = func(s string) error {
+		if k.Fix != nil {
+			s = k.Fix(s)
+		}
+		o.Over = append(o.Over, profiles.Override{Key: k.Key, Value: s, Flag: "--" + k.Name})
+		return nil
+	}
+	cli.AddFlag(fs, k.Flag)
+}
+
 // KeyFlags are run's flags that only give one key another value.
 func KeyFlags() []KeyFlag {
 	return []KeyFlag{
@@ -121,15 +133,7 @@ func RunFlags(fs *pflag.FlagSet) *Options {
 	cli.AddFlag(fs, cli.Flag{Name: "env", Short: "e", Arg: "NAME[=VALUE]", Group: cli.GroupProcess, Usage: "set a variable, or pass the caller's", Words: []string{"@env"}, Set: o.AddEnv})
 	cli.AddFlag(fs, cli.Flag{Name: "env-file", Arg: "FILE", Group: cli.GroupProcess, Usage: "as --env for each line of a file", Words: []string{"@file"}, Set: o.AddEnvFile})
 	for _, k := range KeyFlags() {
-		f := k.Flag
-		f.Set = func(s string) error {
-			if k.Fix != nil {
-				s = k.Fix(s)
-			}
-			o.Over = append(o.Over, profiles.Override{Key: k.Key, Value: s, Flag: "--" + k.Name})
-			return nil
-		}
-		cli.AddFlag(fs, f)
+		k.Add(fs, o)
 	}
 	cli.AddFlag(fs, cli.Flag{Name: "ulimit", Arg: "NAME=N", Group: cli.GroupLimits, Usage: "of each process: nofile, fsize, core, cpu, stack, memlock",
 		Words: []string{"nofile=", "fsize=", "core=", "cpu=", "stack=", "memlock="}, Set: o.addUlimit})

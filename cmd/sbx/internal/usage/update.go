@@ -44,16 +44,8 @@ func UpdateCommand() cli.Command {
 				if !slices.Contains(liveKeys, k.Key) {
 					continue
 				}
-				f := k.Flag
-				f.Rare = false
-				f.Set = func(s string) error {
-					if k.Fix != nil {
-						s = k.Fix(s)
-					}
-					o.Over = append(o.Over, profiles.Override{Key: k.Key, Value: s, Flag: "--" + k.Name})
-					return nil
-				}
-				cli.AddFlag(fs, f)
+				k.Rare = false // among so few
+				k.Add(fs, o)
 			}
 			cli.AddFlag(fs, cli.Flag{Name: "set", Arg: "KEY=VALUE", Group: cli.GroupLimits, Usage: "any key of them, as limits.swap=1G", Words: []string{"@key"}, Set: o.AddSet})
 			return func(inv *cli.Invocation, store *state.Store, r *state.Record) error {
