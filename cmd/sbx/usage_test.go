@@ -112,6 +112,7 @@ var wrong = []struct {
 	{[]string{"ps", "--format=name"}, 2, "--format: \"name\" is neither json nor a template such as '{{.ID}} {{.Name}}'"},
 	{[]string{"ps", "--format={{range .}}"}, 2, "--format: {{range .}} can't be understood; a template has fields, {{.Name}}, {{.State.ExitCode}}, and {{json .Labels}}"},
 	{[]string{"ps", "--format={{.Name"}, 2, "--format: a template's {{ has no }}"},
+	{[]string{"ps", "--last=3x"}, 2, "--last: \"3x\" is not a number"},
 	{[]string{"ps", "--filter=web"}, 2, "--filter: \"web\" is not KEY=VALUE, write for example name=web"},
 	{[]string{"ps", "--filter=status=up"}, 2, "--filter: no status \"up\", use starting, running, paused, exited"},
 	{[]string{"ps", "--filter=nam=x"}, 2, "--filter: no filter \"nam\" (did you mean name?), use name, id, status, exited, health, profile, network, label"},

@@ -205,14 +205,11 @@ func planned(inv *cli.Invocation, prof *profiles.Profile, argv []string, o *opti
 
 // recorded is a sandbox that runs, or has ended and has a record.
 func recorded(inv *cli.Invocation, r state.Record) (*subject, error) {
-	text, err := os.ReadFile(filepath.Join(state.Dir(r.ID), state.PlanFile))
+	plan, err := sandboxes.PlanOf(&r)
 	if err != nil {
-		return nil, fmt.Errorf("reading the plan of %s: %w", r.Name, err)
+		return nil, err
 	}
-	s := &subject{plan: &sandbox.Plan{}}
-	if err := json.Unmarshal(text, s.plan); err != nil {
-		return nil, fmt.Errorf("reading the plan of %s: %w", r.Name, err)
-	}
+	s := &subject{plan: plan}
 	if n := len(r.Files); n > 0 { // for files and lines; the profile may be another by now
 		if prof, err := inv.Load(r.Files[n-1]); err == nil {
 			if s.prof = prof; s.plan.Phase != "" {

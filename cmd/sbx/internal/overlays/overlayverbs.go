@@ -22,7 +22,7 @@ func Names([]string) []cli.Candidate {
 	var list []cli.Candidate
 	records, _ := store.List()
 	for _, r := range records {
-		list = append(list, cli.Candidate{Word: r.Name, Doc: "changes to " + r.Layers[0].Lower[0]})
+		list = append(list, cli.Candidate{Word: r.Name, Doc: "changes to " + over(r)})
 	}
 	return list
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -61,9 +62,8 @@ func PsCommand() cli.Command {
 					}
 					return err
 				}})
-			cli.AddFlag(fs, cli.Flag{Name: "last", Short: "n", Arg: "N", Group: cli.GroupOutput, Usage: "only the N newest, ended or not", Set: func(s string) error {
-				_, err := fmt.Sscanf(s, "%d", &last)
-				if err != nil || last < 0 {
+			cli.AddFlag(fs, cli.Flag{Name: "last", Short: "n", Arg: "N", Group: cli.GroupOutput, Usage: "only the N newest, ended or not", Set: func(s string) (err error) {
+				if last, err = strconv.Atoi(s); err != nil || last < 0 {
 					return fmt.Errorf("%q is not a number", s)
 				}
 				all = true
