@@ -188,6 +188,7 @@ var wrong = []struct {
 	{[]string{"kill", "-15", "none"}, 2, "no flag -15; a signal is given as -s 15"},
 	{[]string{"stop", ""}, 125, "the sandbox's name is empty; sbx ps -a lists them"},
 	{[]string{"diff", "--stat", "--patch"}, 2, "--patch: it and --stat exclude each other"},
+	{[]string{"compare", "--json", "--patch", "a", "b"}, 2, "--patch: it and --json exclude each other"},
 	{[]string{"update", "--memory=lots", "none"}, 125, "no sandbox is called none; sbx ps -a lists them"},
 	{[]string{"image", "tag", "a"}, 2, "missing: the image's name and a new one; usage: sbx image tag NAME NEWNAME"},
 	{[]string{"doctor", "now"}, 2, `"now" is one argument too many; usage: sbx doctor [FLAGS]`},

@@ -1,7 +1,6 @@
 package changes
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -37,9 +36,7 @@ func CompareCommand() cli.Command {
 		},
 		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation) error {
 			var o compareOptions
-			form := func(name, short string, f int, usage string) {
-				cli.AddFlag(fs, cli.Flag{Name: name, Short: short, Group: cli.GroupOutput, Usage: usage, Set: func(string) error { o.form = f; return nil }})
-			}
+			form := forms(fs, &o.form)
 			form("patch", "p", formPatch, "as a patch in git's format, from A's files to B's")
 			form("name-only", "", formNames, "the paths alone, a line each, quoted as git does")
 			form("json", "", formJSON, "as JSON")
@@ -118,12 +115,24 @@ func compareSides(inv *cli.Invocation, a, b *Layers, o *compareOptions) error {
 		}
 	}
 	if len(list) == 0 {
-		return errors.New("the two are overlays of different directories, " + a.List[0].Tree.Top + " and " + b.List[0].Tree.Top)
+		return fmt.Errorf("the two are overlays of different directories, %s and %s", a.over(), b.over())
 	}
 	if o.exitCode && differ {
 		inv.Status = cli.ExitFound
 	}
 	return showCompared(inv, list, a.Record.Name, b.Record.Name, o)
+}
+
+// over is what the layers that were opened lie over, for people.
+func (ls *Layers) over() string {
+	var tops []string
+	for i := range ls.List {
+		tops = append(tops, ls.List[i].Tree.Top)
+	}
+	if len(tops) == 0 {
+		return "none that can be compared"
+	}
+	return strings.Join(tops, ", ")
 }
 
 func showCompared(inv *cli.Invocation, list []compared, a, b string, o *compareOptions) error {

@@ -44,16 +44,7 @@ func DiffCommand() cli.Command {
 		Words:   OverlayOrFile,
 		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation) error {
 			var o diffOptions
-			chosen := ""
-			form := func(name, short string, f int, usage string) {
-				cli.AddFlag(fs, cli.Flag{Name: name, Short: short, Group: cli.GroupOutput, Usage: usage, Set: func(string) error {
-					if chosen != "" && chosen != name {
-						return fmt.Errorf("it and --%s exclude each other", chosen)
-					}
-					chosen, o.form = name, f
-					return nil
-				}})
-			}
+			form := forms(fs, &o.form)
 			form("patch", "p", formPatch, "as a patch in git's format, which git apply takes")
 			form("stat", "", formStat, "how many lines differ in each file")
 			form("name-only", "", formNames, "the paths alone, a line each, quoted as git does")
@@ -67,6 +58,20 @@ func DiffCommand() cli.Command {
 				return diff(inv, &o)
 			}
 		},
+	}
+}
+
+// forms declares flags that choose a form of the output, of which one can hold.
+func forms(fs *pflag.FlagSet, into *int) func(name, short string, form int, usage string) {
+	chosen := ""
+	return func(name, short string, form int, usage string) {
+		cli.AddFlag(fs, cli.Flag{Name: name, Short: short, Group: cli.GroupOutput, Usage: usage, Set: func(string) error {
+			if chosen != "" && chosen != name {
+				return fmt.Errorf("it and --%s exclude each other", chosen)
+			}
+			chosen, *into = name, form
+			return nil
+		}})
 	}
 }
 

@@ -26,18 +26,31 @@ func volumes(inv *cli.Invocation) (string, error) {
 	return VolumesIn(filepath.Dir(store.Root)), err
 }
 
-func volumeNames([]string) []cli.Candidate {
-	inv := &cli.Invocation{}
-	dir, err := volumes(inv)
+// volumeNames are the volumes that there are.
+func volumeNames(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if upper.CheckName(e.Name()) == nil {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// volumeWords are the volumes for completion.
+func volumeWords([]string) []cli.Candidate {
+	dir, err := volumes(&cli.Invocation{})
 	if err != nil {
 		return nil
 	}
+	names, _ := volumeNames(dir)
 	var list []cli.Candidate
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries {
-		if upper.CheckName(e.Name()) == nil {
-			list = append(list, cli.Candidate{Word: e.Name(), Doc: "volume"})
-		}
+	for _, name := range names {
+		list = append(list, cli.Candidate{Word: name, Doc: "volume"})
 	}
 	return list
 }
@@ -67,9 +80,13 @@ func listVolumes(inv *cli.Invocation, asJSON bool) error {
 	if err != nil {
 		return err
 	}
+	names, err := volumeNames(dir)
+	if err != nil {
+		return err
+	}
 	lines := []volumeLine{}
-	for _, c := range volumeNames(nil) {
-		l := volumeLine{Name: c.Word, Path: filepath.Join(dir, c.Word)}
+	for _, name := range names {
+		l := volumeLine{Name: name, Path: filepath.Join(dir, name)}
 		l.Bytes, l.Files, l.Whole = upper.Size(l.Path)
 		lines = append(lines, l)
 	}
@@ -92,7 +109,7 @@ func VolumeRmCommand() cli.Command {
 		Name: "volume rm", Args: "NAME...", Summary: "remove named volumes and all that is in them",
 		Long:    "Remove each volume NAME with all that is in it. Sandboxes that run with it lose it.",
 		Example: "sbx volume rm go-modules",
-		Words:   volumeNames,
+		Words:   volumeWords,
 		Flags: func(*pflag.FlagSet) func(*cli.Invocation) error {
 			return func(inv *cli.Invocation) error {
 				if len(inv.Args) == 0 {
@@ -118,10 +135,7 @@ func removeVolume(inv *cli.Invocation, dir, name string) error {
 		return cli.Usagef("%q is no name of a volume", name)
 	}
 	if st, err := os.Lstat(path); err != nil || !st.IsDir() {
-		var names []string
-		for _, c := range volumeNames(nil) {
-			names = append(names, c.Word)
-		}
+		names, _ := volumeNames(dir)
 		return fmt.Errorf("no volume %q%s; sbx volume ls lists those there are", name, cli.Meant(name, names))
 	}
 	err := upper.RemoveAll(path)
@@ -182,16 +196,20 @@ func pruneVolumes(inv *cli.Invocation, age time.Duration) error {
 	if err != nil {
 		return err
 	}
+	names, err := volumeNames(dir)
+	if err != nil {
+		return err
+	}
 	var errs []error
-	for _, c := range volumeNames(nil) {
-		if time.Since(upper.Changed(filepath.Join(dir, c.Word))) < age {
+	for _, name := range names {
+		if time.Since(upper.Changed(filepath.Join(dir, name))) < age {
 			continue
 		}
-		if err := removeVolume(inv, dir, c.Word); err != nil {
+		if err := removeVolume(inv, dir, name); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		fmt.Fprintln(inv.Out, c.Word)
+		fmt.Fprintln(inv.Out, name)
 	}
 	return errors.Join(errs...)
 }
