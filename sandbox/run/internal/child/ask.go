@@ -22,7 +22,8 @@ import (
 // memory, where Go's code looks for it. The entry sets them.
 var (
 	entryStack unsafe.Pointer
-	entryG     [64]uintptr
+	//lint:ignore U1000 the assembly points to it
+	entryG [64]uintptr
 	//lint:ignore U1000 the assembly sets it
 	entryTLS [2]uintptr
 )
