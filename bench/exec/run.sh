@@ -7,6 +7,10 @@ pair=$(realpath "$1") sbx=$(realpath "$2")
 shift 2
 dir=$(mktemp -d)
 trap 'cd "$dir" && "$sbx" down >/dev/null; rm -r "$dir"' EXIT
+if [ -z "$XDG_RUNTIME_DIR" ]; then # or the candidates get one of their own
+	mkdir -m 700 "$dir/run"
+	export XDG_RUNTIME_DIR="$dir/run"
+fi
 (cd "$dir" && "$sbx" up >name)
 name=$(cat "$dir/name")
 cat >"$dir/candidates.json" <<EOF

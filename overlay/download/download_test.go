@@ -27,7 +27,8 @@ type origin struct {
 	*httptest.Server
 	mu     sync.Mutex
 	text   []byte
-	asked  []string // Range of each request
+	busy   sync.WaitGroup // requests being answered: who was sent all may ask before that is counted
+	asked  []string       // Range of each request
 	sent   int64
 	answer func(o *origin, w http.ResponseWriter, r *http.Request)
 }
@@ -39,7 +40,9 @@ func serve(t *testing.T, text []byte) *origin {
 		o.mu.Lock()
 		o.asked = append(o.asked, r.Header.Get("Range"))
 		answer := o.answer
+		o.busy.Add(1)
 		o.mu.Unlock()
+		defer o.busy.Done()
 		answer(o, w, r)
 	}))
 	t.Cleanup(o.Close)
@@ -48,12 +51,14 @@ func serve(t *testing.T, text []byte) *origin {
 
 // become changes how the server answers, and forgets what was asked.
 func (o *origin) become(answer func(*origin, http.ResponseWriter, *http.Request)) {
+	o.busy.Wait()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.answer, o.asked, o.sent = answer, nil, 0
 }
 
 func (o *origin) seen() (asked []string, sent int64) {
+	o.busy.Wait()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.asked, o.sent
