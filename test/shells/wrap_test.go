@@ -74,7 +74,8 @@ func TestWrapped(t *testing.T) {
 			do("sleep 600", "sleep 600")
 			press("\x1a", "Stopped", "suspended", "stopped")
 			at = term.Expect(t, at, outside)
-			do("fg", "sleep 600")
+			// By number: bash knows no current job where one stops before it is executed.
+			do("fg %1", "sleep 600")
 			press("\x03", outside)
 			do("exit")
 			_ = cmd.Wait() // some shells' status is that of the interrupted job
