@@ -10,11 +10,11 @@ import (
 // TestWithoutMade: what sbx made to mount on is no change, and what else lies there
 // is.
 func TestWithoutMade(t *testing.T) {
-	made := []string{"/dev", "/etc/hosts", "/home/me/work", "/srv/link"}
+	made := []string{"/dev", "/etc/hosts", "/home/me/project", "/srv/link"}
 	for _, tt := range []struct{ name, have, want string }{
-		{"nothing else", "dev/ etc/hosts home/ home/me/ home/me/work/ srv/link@", ""},
-		{"in a place of sbx's", "dev/ dev/x home/ home/me/ home/me/work/", "dev/ dev/x"},
-		{"beside one", "home/ home/me/ home/me/other/ home/me/work/", "home/ home/me/ home/me/other/"},
+		{"nothing else", "dev/ etc/hosts home/ home/me/ home/me/project/ srv/link@", ""},
+		{"in a place of sbx's", "dev/ dev/x home/ home/me/ home/me/project/", "dev/ dev/x"},
+		{"beside one", "home/ home/me/ home/me/other/ home/me/project/", "home/ home/me/ home/me/other/"},
 		{"a file with something in it", "etc/hosts=5", "etc/hosts=5"},
 		{"a directory in a file's place", "etc/ etc/hosts/ etc/hosts/x", "etc/ etc/hosts/ etc/hosts/x"},
 		{"a file where a directory would be above", "home", "home"},
