@@ -84,6 +84,14 @@ for kind in uid gid; do
 	fi
 done
 
+# as_suite COMMAND... runs it as sbxtest, with nothing of root's environment. The
+# checkout may be closed to that account, so a script comes by standard input.
+as_suite() (
+	home=$(getent passwd sbxtest | cut -d: -f6)
+	cd "$home"
+	exec setpriv --reuid=sbxtest --regid="$(id -g sbxtest)" --init-groups env -i HOME="$home" PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
+)
+
 # A root of Debian's as mmdebstrap makes it, once, where there is a mirror. It is kept
 # in the account: the tests have no network.
 debian_root() {
@@ -100,11 +108,18 @@ debian_root() {
 	fi
 	rm -f "$dir/InRelease"
 	say "making a root with mmdebstrap"
-	if ! (cd "$home" && timeout 600 setpriv --reuid=sbxtest --regid="$(id -g sbxtest)" --init-groups env -i HOME="$home" PATH=/usr/sbin:/usr/bin:/sbin:/bin TMPDIR="$dir" \
-		mmdebstrap --quiet --variant=apt "$suite" "$dir/made.tar" >"$dir/made.log" 2>&1 </dev/null && mv "$dir/made.tar" "$dir/debian.tar"); then
+	if ! (as_suite TMPDIR="$dir" timeout 600 mmdebstrap --quiet --variant=apt "$suite" "$dir/made.tar" >"$dir/made.log" 2>&1 </dev/null && mv "$dir/made.tar" "$dir/debian.tar"); then
 		say "that failed: $(tail -n 1 "$dir/made.log" 2>/dev/null)"
 		rm -f "$dir/made.tar"
 	fi
 	rm -f "$dir/made.log"
 }
 debian_root
+
+# The editor Helix, likewise.
+helix() {
+	local why
+	why=$(as_suite timeout 300 sh -s helix <"$here/editors/install.sh" 2>&1) || why="install.sh ended with status $?: $why"
+	if [[ $why ]]; then say "$why"; fi
+}
+helix
