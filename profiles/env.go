@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
+
+	"github.com/sbx-sandbox/sbx/sandbox/seen"
 )
 
 // Env is what loading a profile may know of the caller. Nothing else is read
@@ -20,11 +23,16 @@ type Env struct {
 
 	Stdin     io.Reader // what "-" reads; nil = nothing
 	SystemDir string    // the administrator's directory; "" = /etc/sbx
+	Seen      *seen.Log // remembers the files that were looked at; nil = nobody does
 }
 
 // HostEnv describes the calling process. The home directory is $HOME when that
 // is absolute, else what /etc/passwd says.
-func HostEnv() Env {
+func HostEnv() Env { return HostEnvSeen(nil) }
+
+// HostEnvSeen is HostEnv; what it looks at, and what is looked at by it, is
+// remembered.
+func HostEnvSeen(log *seen.Log) Env {
 	e := Env{
 		Home:   os.Getenv("HOME"),
 		User:   os.Getenv("USER"),
@@ -32,12 +40,13 @@ func HostEnv() Env {
 		GID:    os.Getgid(),
 		Getenv: os.Getenv,
 		Stdin:  os.Stdin,
+		Seen:   log,
 	}
-	e.Cwd, _ = os.Getwd() // without it, relative paths are reported where they are used
+	e.Cwd, _ = e.getwd() // without it, relative paths are reported where they are used
 	if filepath.IsAbs(e.Home) && e.User != "" {
 		return e
 	}
-	name, home := passwdEntry(e.UID)
+	name, home := e.passwdEntry()
 	if !filepath.IsAbs(e.Home) {
 		e.Home = home
 	}
@@ -50,14 +59,28 @@ func HostEnv() Env {
 	return e
 }
 
-// passwdEntry finds uid's name and home in /etc/passwd, see passwd(5). Other
+// getwd is os.Getwd: $PWD where that is the current directory.
+func (e Env) getwd() (string, error) {
+	if dir := os.Getenv("PWD"); filepath.IsAbs(dir) {
+		here, err := e.Seen.Stat(".")
+		if err != nil {
+			return "", err
+		}
+		if there, err := e.Seen.Stat(dir); err == nil && here.Dev == there.Dev && here.Ino == there.Ino {
+			return dir, nil
+		}
+	}
+	return syscall.Getwd()
+}
+
+// passwdEntry finds the user's name and home in /etc/passwd, see passwd(5). Other
 // sources of accounts need the C library.
-func passwdEntry(uid int) (name, home string) {
-	text, err := readFile("/etc/passwd")
+func (e Env) passwdEntry() (name, home string) {
+	text, err := e.readFile("/etc/passwd")
 	if err != nil {
 		return "", ""
 	}
-	id := strconv.Itoa(uid)
+	id := strconv.Itoa(e.UID)
 	for line := range strings.Lines(text) {
 		fields := strings.Split(strings.TrimSuffix(line, "\n"), ":")
 		if len(fields) == 7 && fields[2] == id {

@@ -74,7 +74,7 @@ func Find(ref string, e Env) (Ref, error) {
 // Default is the profile where none is named and no project has one: the
 // user's "default" if there is one, else the built-in "build".
 func Default(e Env) (Ref, error) {
-	ref, ok, err := lookIn([]string{e.userDir()}, "default")
+	ref, ok, err := e.lookIn([]string{e.userDir()}, "default")
 	if ok || err != nil {
 		return ref, err
 	}
@@ -92,10 +92,10 @@ func findFile(ref string, e Env) (Ref, error) {
 		}
 		path = filepath.Join(e.Cwd, path)
 	}
-	st, err := os.Stat(path)
-	if err == nil && st.IsDir() {
+	st, err := e.Seen.Stat(path)
+	if err == nil && st.Mode&syscall.S_IFMT == syscall.S_IFDIR {
 		path = filepath.Join(path, projectFile)
-		_, err = os.Stat(path)
+		_, err = e.Seen.Stat(path)
 	}
 	if err != nil {
 		return Ref{}, fmt.Errorf("reading profile %s: %w", path, bare(err))
@@ -112,7 +112,7 @@ func findNamed(name string, e Env, only string) (Ref, error) {
 	if only == "" {
 		dirs = append(dirs, e.systemDir())
 	}
-	if ref, ok, err := lookIn(dirs, name); ok || err != nil {
+	if ref, ok, err := e.lookIn(dirs, name); ok || err != nil {
 		return ref, err
 	}
 	if only == "" && findBuiltin(name) != nil {
@@ -122,13 +122,13 @@ func findNamed(name string, e Env, only string) (Ref, error) {
 }
 
 // lookIn finds the file of a profile in the first of dirs that has it.
-func lookIn(dirs []string, name string) (ref Ref, ok bool, err error) {
+func (e Env) lookIn(dirs []string, name string) (ref Ref, ok bool, err error) {
 	for _, dir := range dirs {
 		if dir == "" {
 			continue
 		}
 		path := filepath.Join(dir, name+".toml")
-		switch _, err := os.Stat(path); {
+		switch _, err := e.Seen.Stat(path); {
 		case err == nil:
 			return Ref{Path: path}, true, nil
 		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
@@ -178,8 +178,8 @@ func bare(err error) error {
 func Discover(cwd string, e Env) (path string, ok bool, err error) {
 	dir := filepath.Clean(cwd)
 	for first, dev := true, uint64(0); filepath.IsAbs(dir) && dir != e.Home; first, dir = false, filepath.Dir(dir) {
-		var st syscall.Stat_t
-		if err := syscall.Stat(dir, &st); err != nil {
+		st, err := e.Seen.Stat(dir)
+		if err != nil {
 			return "", false, fmt.Errorf("looking for %s in %s: %w", projectFile, dir, err)
 		}
 		foreign := int(st.Uid) != e.UID && st.Uid != 0 || st.Mode&0o002 != 0 // sticky or not: /tmp is shared
@@ -188,7 +188,7 @@ func Discover(cwd string, e Env) (path string, ok bool, err error) {
 		}
 		dev = uint64(st.Dev)
 		file := filepath.Join(dir, projectFile)
-		switch err := syscall.Lstat(file, &st); {
+		switch st, err := e.Seen.Lstat(file); {
 		case err == nil:
 			own := int(st.Uid) == e.UID || st.Uid == 0
 			if !own {
@@ -232,7 +232,7 @@ func List(e Env) []Info {
 				continue
 			}
 			ref := Ref{Path: filepath.Join(dir, entry.Name())}
-			add(Info{Name: name, Ref: ref, Description: describe(ref)})
+			add(Info{Name: name, Ref: ref, Description: e.describe(ref)})
 		}
 	}
 	for i := range builtins {
@@ -244,9 +244,9 @@ func List(e Env) []Info {
 }
 
 // describe reads the description of a file without loading what it extends.
-func describe(ref Ref) string {
+func (e Env) describe(ref Ref) string {
 	l := &layer{name: ref.Path, path: ref.Path}
-	text, err := readFile(ref.Path)
+	text, err := e.readFile(ref.Path)
 	if err != nil {
 		return ""
 	}
@@ -258,8 +258,8 @@ func describe(ref Ref) string {
 // readFile reads a file of bounded size, which is no directory, with bare
 // system calls: package os would first set up the runtime's poller, which a
 // short run has no use for.
-func readFile(path string) (string, error) {
-	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0) // a FIFO must not hang us
+func (e Env) readFile(path string) (string, error) {
+	fd, err := e.Seen.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK) // a FIFO must not hang us
 	if err != nil {
 		return "", err
 	}

@@ -219,7 +219,7 @@ func TestHostEnv(t *testing.T) {
 	t.Setenv("HOME", "relative")
 	t.Setenv("USER", "")
 	e := HostEnv()
-	name, home := passwdEntry(os.Getuid())
+	name, home := e.passwdEntry()
 	if home != "" && (e.Home != home || e.User != name) {
 		t.Errorf("got %q, %q, want what /etc/passwd says: %q, %q", e.User, e.Home, name, home)
 	}
@@ -228,7 +228,7 @@ func TestHostEnv(t *testing.T) {
 	if e := HostEnv(); e.Home != "/h" || e.User != "me" || !filepath.IsAbs(e.Cwd) {
 		t.Errorf("got %+v", e)
 	}
-	if name, home := passwdEntry(0); name != "root" || home == "" {
+	if name, home := (Env{UID: 0}).passwdEntry(); name != "root" || home == "" {
 		t.Errorf("uid 0 is %q, %q", name, home)
 	}
 }

@@ -54,11 +54,12 @@ func open(ref Ref, e Env) (*layer, error) {
 		if e.Stdin == nil {
 			return nil, errors.New("there is no standard input")
 		}
+		e.Seen.Spoil("a profile came from standard input")
 		var err error
 		l.text, err = readAll(e.Stdin)
 		return l, err
 	}
-	text, err := readFile(ref.Path)
+	text, err := e.readFile(ref.Path)
 	if err != nil {
 		return nil, err
 	}

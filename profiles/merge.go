@@ -83,7 +83,7 @@ func (m *merged) readPolicy() {
 		return
 	}
 	var err error
-	if m.policy, err = readFile(path); err != nil {
+	if m.policy, err = m.env.readFile(path); err != nil {
 		m.problems = append(m.problems, problem{layer: m.layers[m.slots[find(key)].from], key: key, msg: fmt.Sprintf("reading %s: %v", path, err), value: true})
 	}
 }

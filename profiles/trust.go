@@ -14,6 +14,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox/seen"
 )
 
 // UntrustedError says that a project's profile asks for more than the user's
@@ -100,35 +104,31 @@ func isProject(path string, e Env) bool {
 	if dir == e.userDir() || dir == e.systemDir() {
 		return false
 	}
-	if filepath.Base(path) == projectFile || e.Cwd != "" && within(path, e.Cwd) || inWorkTree(dir, e.Home) {
+	if filepath.Base(path) == projectFile || e.Cwd != "" && within(path, e.Cwd) || e.inWorkTree(dir) {
 		return true
 	}
-	real, err := filepath.EvalSymlinks(path)
+	real, err := e.Seen.EvalSymlinks(path)
 	if err != nil {
 		return true
 	}
-	if e.Cwd != "" && within(real, follow(e.Cwd)) || inWorkTree(filepath.Dir(real), e.Home) {
+	if e.Cwd != "" && within(real, e.follow(e.Cwd)) || e.inWorkTree(filepath.Dir(real)) {
 		return true
 	}
-	st, err := os.Stat(real)
-	if err != nil {
-		return true
-	}
-	return !ownedSafely(st, e.UID)
+	st, err := e.Seen.Stat(real)
+	return err != nil || !ownedSafely(&st, e.UID)
 }
 
 // ownedSafely reports whether only the user or root could have written a file.
-func ownedSafely(st fs.FileInfo, uid int) bool {
-	sys, ok := st.Sys().(*syscall.Stat_t)
-	return ok && (int(sys.Uid) == uid || sys.Uid == 0) && st.Mode().Perm()&0o022 == 0
+func ownedSafely(st *unix.Stat_t, uid int) bool {
+	return (int(st.Uid) == uid || st.Uid == 0) && st.Mode&0o022 == 0
 }
 
 // inWorkTree reports whether dir, or a directory above it that is not the home
 // or above the home, is the top of a work tree.
-func inWorkTree(dir, home string) bool {
-	for ; filepath.IsAbs(dir) && !within(home, dir); dir = filepath.Dir(dir) {
+func (e Env) inWorkTree(dir string) bool {
+	for ; filepath.IsAbs(dir) && !within(e.Home, dir); dir = filepath.Dir(dir) {
 		for _, name := range []string{".git", ".hg", ".jj", ".svn"} {
-			if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			if _, err := e.Seen.Lstat(filepath.Join(dir, name)); err == nil {
 				return true
 			}
 		}
@@ -155,8 +155,9 @@ func shellQuote(s string) string {
 // user agreed to. A file's name is a hash of the profile's path and text and
 // of those of every file it extends, so any change takes the trust away.
 type TrustStore struct {
-	dir string // "" = there is no home
-	uid int
+	dir  string // "" = there is no home
+	uid  int
+	seen *seen.Log
 }
 
 // Dir is where the store lies, "" where there is no home.
@@ -174,9 +175,9 @@ type TrustEntry struct {
 func OpenTrust(e Env) TrustStore {
 	dir := e.xdg("XDG_STATE_HOME", ".local/state")
 	if dir == "" {
-		return TrustStore{uid: e.UID}
+		return TrustStore{uid: e.UID, seen: e.Seen}
 	}
-	return TrustStore{dir: filepath.Join(dir, "sbx", "trust"), uid: e.UID}
+	return TrustStore{dir: filepath.Join(dir, "sbx", "trust"), uid: e.UID, seen: e.Seen}
 }
 
 // fingerprint hashes the files of p, the one that was named first. ok is false
@@ -219,7 +220,7 @@ func Fingerprint(p *Profile) string {
 // Holds says whether the user has agreed to the profile with a fingerprint, and
 // not taken that back. Only Trusted can say whether it is one's own word.
 func (s TrustStore) Holds(hash string) bool {
-	_, err := os.Lstat(filepath.Join(s.dir, hash))
+	_, err := s.seen.Lstat(filepath.Join(s.dir, hash))
 	return s.dir != "" && hash != "" && err == nil
 }
 
@@ -349,19 +350,19 @@ func (s TrustStore) List() ([]TrustEntry, error) {
 // read reads one entry, which must be a file of the user's alone.
 func (s TrustStore) read(hash string) (TrustEntry, error) {
 	path := filepath.Join(s.dir, hash)
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	fd, err := s.seen.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if err != nil {
-		return TrustEntry{}, fmt.Errorf("reading the trust store: %w", err)
+		return TrustEntry{}, fmt.Errorf("reading the trust store: %w", &fs.PathError{Op: "open", Path: path, Err: err})
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return TrustEntry{}, fmt.Errorf("reading the trust store: %w", err)
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return TrustEntry{}, fmt.Errorf("reading the trust store: %w", &fs.PathError{Op: "stat", Path: path, Err: err})
 	}
-	if !st.Mode().IsRegular() || !ownedSafely(st, s.uid) {
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || !ownedSafely(&st, s.uid) {
 		return TrustEntry{}, fmt.Errorf("%s may have been written by another user, remove it", path)
 	}
-	text, err := readAll(f)
+	text, err := readAll(descriptor(fd))
 	if err != nil {
 		return TrustEntry{}, fmt.Errorf("reading the trust store: %w", err)
 	}
@@ -376,19 +377,18 @@ func (s TrustStore) read(hash string) (TrustEntry, error) {
 // that is not there is fs.ErrNotExist.
 func (s TrustStore) check() error {
 	for _, dir := range []string{filepath.Dir(s.dir), s.dir} {
-		st, err := os.Lstat(dir)
+		st, err := s.seen.Lstat(dir)
 		if err != nil {
-			return fmt.Errorf("reading the trust store: %w", err)
+			return fmt.Errorf("reading the trust store: %w", &fs.PathError{Op: "lstat", Path: dir, Err: err})
 		}
-		sys, ok := st.Sys().(*syscall.Stat_t)
-		switch {
-		case st.Mode()&fs.ModeSymlink != 0:
+		switch typ := st.Mode & unix.S_IFMT; {
+		case typ == unix.S_IFLNK:
 			return fmt.Errorf("the trust store's directory %s is a symbolic link, make it a directory", dir)
-		case !st.IsDir():
+		case typ != unix.S_IFDIR:
 			return fmt.Errorf("the trust store's directory %s is not a directory, remove it", dir)
-		case !ok || int(sys.Uid) != s.uid:
+		case int(st.Uid) != s.uid:
 			return fmt.Errorf("the trust store's directory %s belongs to another user, remove it", dir)
-		case st.Mode().Perm()&0o022 != 0:
+		case st.Mode&0o022 != 0:
 			return fmt.Errorf("the trust store's directory %s may be written by others, run: chmod go-w %s", dir, shellQuote(dir))
 		}
 	}

@@ -3,7 +3,6 @@ package profiles
 import (
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -322,7 +321,8 @@ func (c *comparison) added(r *row, p, base any) {
 // the home and hides nothing at, above or below the path, and mounts nothing
 // there.
 func (p *Profile) showsHome(path string) bool {
-	if p.Home.Mode != "host" || follow(path) != follow(filepath.Dir(path))+"/"+filepath.Base(path) {
+	e := p.env()
+	if p.Home.Mode != "host" || e.follow(path) != e.follow(filepath.Dir(path))+"/"+filepath.Base(path) {
 		return false
 	}
 	over := func(place string) bool { return within(place, path) || within(path, place) }
@@ -542,7 +542,8 @@ func (c *comparison) showsWorkspace(path, access string) bool {
 			return false
 		}
 	}
-	path, dir := follow(path), follow(w.Path)
+	e := c.p.env()
+	path, dir := e.follow(path), e.follow(w.Path)
 	if !within(path, dir) {
 		return false
 	}
@@ -553,14 +554,22 @@ func (c *comparison) showsWorkspace(path, access string) bool {
 	return rest != "" && !strings.HasPrefix(rest, ".") && !strings.Contains(rest, "/.")
 }
 
+// env is what p was loaded with.
+func (p *Profile) env() Env {
+	if p.merged == nil {
+		return Env{}
+	}
+	return p.merged.env
+}
+
 // follow resolves the symbolic links of the part of path that exists.
-func follow(path string) string {
+func (e Env) follow(path string) string {
 	path = filepath.Clean(path)
 	for rest, dir := "", path; ; rest, dir = filepath.Join(filepath.Base(dir), rest), filepath.Dir(dir) {
-		if real, err := filepath.EvalSymlinks(dir); err == nil {
+		if real, err := e.Seen.EvalSymlinks(dir); err == nil {
 			return filepath.Join(real, rest)
 		}
-		if _, err := os.Lstat(dir); err == nil {
+		if _, err := e.Seen.Lstat(dir); err == nil {
 			return "/" // a link that leads nowhere may lead anywhere later
 		}
 		if dir == "/" || dir == "." {
@@ -584,11 +593,11 @@ func (p *Profile) ownWorkspace() bool {
 	if dir == "" {
 		return false
 	}
-	dir = follow(dir)
-	if home := m.env.Home; home != "" && within(follow(home), dir) {
+	dir = m.env.follow(dir)
+	if home := m.env.Home; home != "" && within(m.env.follow(home), dir) {
 		return false
 	}
-	return within(follow(p.Workspace.Path), dir)
+	return within(m.env.follow(p.Workspace.Path), dir)
 }
 
 // covered reports whether one of globs matches everything that glob matches.

@@ -4,12 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox/seen"
 )
 
 // An overlay may lie in another directory than the store's, on another disk. In
@@ -24,8 +28,11 @@ const maxPointer = 4096
 
 // elsewhere is the directory that the overlay of a name lies in, if the store has
 // a file that says so.
-func (s Store) elsewhere(name string) (dir string, ok bool) {
-	fd, err := unix.Open(filepath.Join(s.Root, name), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+func (s Store) elsewhere(name string) (dir string, ok bool) { return s.elsewhereSeen(nil, name) }
+
+// elsewhereSeen is elsewhere; what is read is remembered in log, which may be nil.
+func (s Store) elsewhereSeen(log *seen.Log, name string) (dir string, ok bool) {
+	fd, err := log.Open(filepath.Join(s.Root, name), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if err != nil {
 		return "", false
 	}
@@ -105,22 +112,30 @@ func (s Store) Forget(name string) error {
 }
 
 // Elsewhere are the directories of those overlays of the store that lie in others. It
-// looks at nothing but the notes of them, and at whether they are there.
-func (s Store) Elsewhere() (list []string) {
-	entries, err := os.ReadDir(s.Root)
+// looks at nothing but the notes of them, and at whether they are there. That is
+// remembered in log, which may be nil.
+func (s Store) Elsewhere(log *seen.Log) (list []string) {
+	fd, err := log.Open(s.Root, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil
 	}
+	top := os.NewFile(uintptr(fd), s.Root)
+	defer top.Close()
+	entries, err := top.ReadDir(-1)
+	if err != nil {
+		return nil
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	for _, e := range entries {
 		if !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
-		at, ok := s.elsewhere(e.Name())
+		at, ok := s.elsewhereSeen(log, e.Name())
 		if !ok {
 			continue
 		}
 		dir := filepath.Join(at, e.Name())
-		if _, err := os.Lstat(dir); err == nil {
+		if _, err := log.Lstat(dir); err == nil {
 			list = append(list, dir)
 		}
 	}

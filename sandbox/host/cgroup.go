@@ -37,6 +37,7 @@ type Maker struct {
 // FindCgroup fills in f.Cgroup. It costs a few file reads and a connection to
 // the user's systemd, and is for profiles that have limits of that kind.
 func (f *Facts) FindCgroup() {
+	f.Seen.Spoil("a control group was looked for")
 	c := &f.Cgroup
 	var set unix.CPUSet
 	if unix.SchedGetaffinity(0, &set) == nil {
@@ -212,7 +213,7 @@ func usable(at string, own bool) (m Maker, leave bool, err error) {
 
 // parent is the parent's pid, 0 if it can't be told.
 func parent(pid int) int {
-	text, err := readSmall(fmt.Sprintf("/proc/%d/stat", pid), 4096)
+	text, err := readSmall(nil, fmt.Sprintf("/proc/%d/stat", pid), 4096)
 	// proc_pid_stat(5): the name stands in parentheses and may hold any byte.
 	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
 	if err != nil || len(fields) < 2 {

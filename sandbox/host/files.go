@@ -9,56 +9,78 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox/seen"
 )
 
-// OS is the real file system.
-type OS struct{}
+// OS is the real file system. What is looked at is remembered in Seen, which may be nil.
+type OS struct{ Seen *seen.Log }
 
 // Resolve implements Files. It opens with O_PATH, so that no permission on the
 // file itself is needed and nothing is set off by opening it.
-func (OS) Resolve(path, beneath string) (Entry, error) {
+func (o OS) Resolve(path, beneath string) (Entry, error) {
+	if path == "." && beneath == "" {
+		return o.here()
+	}
+	w := o.Seen.Begin(path)
+	e, st, err := resolve(path, beneath)
+	w.Ended(e.Path, &st, err)
+	return e, err
+}
+
+// here is the current directory.
+func (o OS) here() (Entry, error) {
+	e, st, err := resolve(".", "")
+	if err != nil {
+		o.Seen.Spoil("the current directory could not be looked at")
+		return e, err
+	}
+	o.Seen.Here(e.Path, &st)
+	return e, nil
+}
+
+func resolve(path, beneath string) (e Entry, st unix.Stat_t, err error) {
 	if beneath == "" {
 		return describe(unix.AT_FDCWD, path, unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS}, path)
 	}
 	rel, ok := strings.CutPrefix(path, strings.TrimSuffix(beneath, "/")+"/")
 	if !ok && path != beneath {
-		return Entry{}, fmt.Errorf("%s is not below %s", path, beneath)
+		return e, st, fmt.Errorf("%s is not below %s", path, beneath)
 	}
 	if path == beneath {
 		rel = "."
 	}
 	dir, err := unix.Openat2(unix.AT_FDCWD, beneath, &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS})
 	if err != nil {
-		return Entry{}, &os.PathError{Op: "open", Path: beneath, Err: err}
+		return e, st, &os.PathError{Op: "open", Path: beneath, Err: err}
 	}
 	defer unix.Close(dir)
-	e, err := describe(dir, rel, unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}, path)
+	e, st, err = describe(dir, rel, unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}, path)
 	if errors.Is(err, unix.EXDEV) {
-		return Entry{}, fmt.Errorf("%s leads out of %s by a symbolic link", path, beneath)
+		return e, st, fmt.Errorf("%s leads out of %s by a symbolic link", path, beneath)
 	}
-	return e, err
+	return e, st, err
 }
 
 // describe opens path and says where it ended up. EAGAIN means that a rename
 // raced with the look-up (openat2(2)); it is tried again a few times.
-func describe(dir int, path string, how unix.OpenHow, shown string) (Entry, error) {
+func describe(dir int, path string, how unix.OpenHow, shown string) (e Entry, st unix.Stat_t, err error) {
 	fd, err := unix.Openat2(dir, path, &how)
 	for try := 0; errors.Is(err, unix.EAGAIN) && try < 64; try++ {
 		fd, err = unix.Openat2(dir, path, &how)
 	}
 	if err != nil {
-		return Entry{}, &os.PathError{Op: "open", Path: shown, Err: err}
+		return e, st, &os.PathError{Op: "open", Path: shown, Err: err}
 	}
 	defer unix.Close(fd)
-	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return Entry{}, &os.PathError{Op: "stat", Path: shown, Err: err}
+		return e, st, &os.PathError{Op: "stat", Path: shown, Err: err}
 	}
 	real, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 	if err != nil {
-		return Entry{}, err
+		return e, st, err
 	}
-	return entry(real, &st), nil
+	return entry(real, &st), st, nil
 }
 
 func entry(path string, st *unix.Stat_t) Entry {
@@ -66,23 +88,27 @@ func entry(path string, st *unix.Stat_t) Entry {
 }
 
 // Lstat implements Files.
-func (OS) Lstat(path string) (Entry, error) {
-	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
+func (o OS) Lstat(path string) (Entry, error) {
+	st, err := o.Seen.Lstat(path)
+	if err != nil {
 		return Entry{}, &os.PathError{Op: "lstat", Path: path, Err: err}
 	}
 	return entry(path, &st), nil
 }
 
 // Link implements Files.
-func (OS) Link(path string) (string, error) { return os.Readlink(path) }
+func (o OS) Link(path string) (string, error) {
+	text, err := o.Seen.Readlink(path)
+	if err != nil {
+		return "", &os.PathError{Op: "readlink", Path: path, Err: err}
+	}
+	return text, nil
+}
 
 // Text implements Files. A FIFO or a device that stands in the file's place is
 // not waited for.
-func (OS) Text(path string, limit int) (string, error) {
-	fd, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{
-		Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY, Resolve: unix.RESOLVE_NO_SYMLINKS,
-	})
+func (o OS) Text(path string, limit int) (string, error) {
+	fd, err := o.Seen.OpenNoLinks(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
 		return "", &os.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -98,8 +124,8 @@ func (OS) Text(path string, limit int) (string, error) {
 }
 
 // Names implements Files.
-func (OS) Names(dir string) ([]string, error) {
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+func (o OS) Names(dir string) ([]string, error) {
+	fd, err := o.Seen.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
@@ -123,7 +149,8 @@ func (OS) Names(dir string) ([]string, error) {
 
 // Disk finds the device that limits of a control group count: that of a
 // partition is the disk it is a part of.
-func (OS) Disk(path string) (string, error) {
+func (o OS) Disk(path string) (string, error) {
+	o.Seen.Spoil("a disk was looked for")
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
 		return "", &os.PathError{Op: "stat", Path: path, Err: err}
@@ -139,6 +166,6 @@ func (OS) Disk(path string) (string, error) {
 	if unix.Access(dir+"/partition", unix.F_OK) == nil {
 		dir += "/.."
 	}
-	text, err := readSmall(dir+"/dev", 64)
+	text, err := readSmall(nil, dir+"/dev", 64)
 	return strings.TrimSpace(text), err
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-sandbox/sbx/sandbox/host/internal/firstlimit"
+	"github.com/sbx-sandbox/sbx/sandbox/seen"
 	"github.com/sbx-sandbox/sbx/userns"
 )
 
@@ -37,6 +38,7 @@ type Facts struct {
 	LowPorts int    // the first port that the host leaves to everybody, ip(7)
 	Landlock int    // version of the kernel's Landlock interface, 0 for none
 	Files    Files
+	Seen     *seen.Log // remembers the files that were looked at, may be nil
 
 	// Refused is set once the host has refused user namespaces: finding out
 	// takes trying, which is what starting a sandbox does.
@@ -105,13 +107,17 @@ type Files interface {
 
 // Probe collects the facts. wantRange asks for subordinate ids as well, which
 // costs reading two more files.
-func Probe(wantRange bool) (Facts, error) {
+func Probe(wantRange bool) (Facts, error) { return ProbeSeen(wantRange, nil) }
+
+// ProbeSeen is Probe; the files that are looked at, then and later by Files, are
+// remembered in log, which may be nil.
+func ProbeSeen(wantRange bool, log *seen.Log) (Facts, error) {
 	f := Facts{
 		UID: uint32(unix.Getuid()), GID: uint32(unix.Getgid()),
-		Environ: os.Environ(), Files: OS{},
+		Environ: os.Environ(), Files: OS{log}, Seen: log,
 	}
 	var err error
-	if f.User, f.Home, f.Known, err = account(f.UID); err != nil {
+	if f.User, f.Home, f.Known, err = account(log, f.UID); err != nil {
 		return f, err
 	}
 	if h := os.Getenv("HOME"); strings.HasPrefix(h, "/") {
@@ -154,7 +160,7 @@ func Probe(wantRange bool) (Facts, error) {
 	f.Nofile = firstlimit.Nofile
 	f.NoFilters = NoFilters()
 	f.Landlock, _ = LandlockABI() // why there is none is for doctor
-	if pattern, err := readSmall("/proc/sys/kernel/core_pattern", 4096); err == nil {
+	if pattern, err := log.Text("/proc/sys/kernel/core_pattern"); err == nil {
 		f.CorePipe = strings.HasPrefix(pattern, "|")
 	}
 	if wantRange {
@@ -196,8 +202,8 @@ func stdio(fd int) (s Stdio) {
 
 // account reads uid's name and home from /etc/passwd. Accounts that live
 // elsewhere (LDAP, NIS) have no line; then the name comes from USER.
-func account(uid uint32) (name, home string, known bool, err error) {
-	text, err := readSmall("/etc/passwd", 1<<20)
+func account(log *seen.Log, uid uint32) (name, home string, known bool, err error) {
+	text, err := readSmall(log, "/etc/passwd", 1<<20)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return "", "", false, err
 	}
@@ -216,8 +222,8 @@ func account(uid uint32) (name, home string, known bool, err error) {
 
 // readSmall reads a file of at most limit bytes with bare system calls: package
 // os would first set up the runtime's poller, which a short run has no use for.
-func readSmall(path string, limit int) (string, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+func readSmall(log *seen.Log, path string, limit int) (string, error) {
+	fd, err := log.Open(path, unix.O_RDONLY)
 	if err != nil {
 		return "", &os.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -247,6 +253,7 @@ func readAll(fd int, path string, limit int) (string, error) {
 }
 
 func (f *Facts) findRange() {
+	f.Seen.Spoil("a range of ids was looked for")
 	fail := func(err error) { f.RangeErr = errors.Join(f.RangeErr, err) }
 	var err error
 	if f.NewUIDMap, err = userns.FindHelper("newuidmap"); err != nil {

@@ -31,6 +31,7 @@ const TunDevice = "/dev/net/tun"
 // FindNetwork fills in f.Net and f.LowPorts, for those who want such a network by
 // a backend: "auto", "engine" or another.
 func (f *Facts) FindNetwork(backend string) {
+	f.Seen.Spoil("a network was looked for")
 	n := &f.Net
 	n.Engine, n.EngineErr = Plumbing(f.Exe, "sbx-net")
 	n.Pasta, n.Slirp4netns = Program("pasta"), Program("slirp4netns")
@@ -38,7 +39,7 @@ func (f *Facts) FindNetwork(backend string) {
 		n.Addresses = addresses()
 	}
 	f.LowPorts = 1024
-	if text, err := readSmall("/proc/sys/net/ipv4/ip_unprivileged_port_start", 64); err == nil {
+	if text, err := readSmall(nil, "/proc/sys/net/ipv4/ip_unprivileged_port_start", 64); err == nil {
 		if first, err := strconv.Atoi(strings.TrimSpace(text)); err == nil {
 			f.LowPorts = first
 		}
@@ -52,7 +53,7 @@ func (f *Facts) FindNetwork(backend string) {
 // addresses reads the host's addresses from tables that the kernel prints: those
 // of IPv4 from its routes, in which each is marked as "host LOCAL".
 func addresses() (list []netip.Addr) {
-	text, _ := readSmall("/proc/net/fib_trie", 16<<20) // without one there are none
+	text, _ := readSmall(nil, "/proc/net/fib_trie", 16<<20) // without one there are none
 	last := ""
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -63,7 +64,7 @@ func addresses() (list []netip.Addr) {
 			list = append(list, a)
 		}
 	}
-	text, _ = readSmall("/proc/net/if_inet6", 1<<20)
+	text, _ = readSmall(nil, "/proc/net/if_inet6", 1<<20)
 	for line := range strings.Lines(text) {
 		digits, _, _ := strings.Cut(line, " ")
 		b, err := hex.DecodeString(digits)
@@ -99,7 +100,7 @@ func Program(name string) string {
 // Routes are the destinations of IPv4 that the host has routes to, but for the
 // default.
 func Routes() (list []netip.Prefix) {
-	text, _ := readSmall("/proc/net/route", 1<<20) // without one there are none
+	text, _ := readSmall(nil, "/proc/net/route", 1<<20) // without one there are none
 	for line := range strings.Lines(text) {
 		// Interface, destination, gateway, flags, three counters, mask: numbers as
 		// the kernel has them in memory.

@@ -103,7 +103,7 @@ func (r *resolver) keepRules(dir string, rules []gitRule) {
 		case e.Type() == unix.S_IFLNK:
 			r.fail(&Error{Key: "workspace.git", Msg: p + " is a symbolic link, which the command could replace", Hint: `put the file itself there, or set workspace.git = "ro"`})
 		default:
-			if !e.IsDir && e.Links > 1 {
+			if r.otherNames(e) {
 				r.note("warning", "workspace", "workspace.git", "%s is read-only, but the file has %d names: it can be written by another of them that is granted", p, e.Links)
 			}
 			r.kept = append(r.kept, kept{p, true})

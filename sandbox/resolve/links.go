@@ -5,10 +5,21 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox/host"
 )
 
 // maxLinks is the kernel's own bound on links in one look-up (path_resolution(7)).
 const maxLinks = 40
+
+// otherNames says that e is a file that has other names, which may be granted.
+func (r *resolver) otherNames(e host.Entry) bool {
+	if e.IsDir {
+		return false
+	}
+	r.facts.Seen.Counted(e.Path)
+	return e.Links > 1
+}
 
 // walk follows p link by link. It returns the place of each link on the way,
 // and where p leads; of a p that is not there, where it would be made. Who can

@@ -90,7 +90,7 @@ func (r *resolver) protectOne(p, key string, guards map[string]int) {
 	if e.Path == r.space {
 		return // a link to the workspace itself, which is to be written
 	}
-	if !e.IsDir && e.Links > 1 {
+	if r.otherNames(e) {
 		r.note("warning", "workspace", key, "%s is protected, but the file has %d names: it can be written by another of them that is granted", e.Path, e.Links)
 	}
 	for _, cover := range r.plan.Mounts {

@@ -417,7 +417,7 @@ func (r *resolver) hide(root, pattern, key string) {
 		if e.Path != match && root == r.space && !within(e.Path, r.space) || within(root, e.Path) {
 			continue
 		}
-		if !e.IsDir && e.Links > 1 {
+		if r.otherNames(e) {
 			r.note("warning", "mounts", key, "%s is hidden, but the file has %d names: it can be read by another of them that is granted", e.Path, e.Links)
 		}
 		r.add(sandbox.Mount{Kind: sandbox.Mask, Target: e.Path, IsDir: e.IsDir, From: key})

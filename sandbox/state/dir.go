@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox/seen"
 )
 
 // Store is the base directory.
@@ -17,15 +19,17 @@ type Store struct {
 }
 
 // Base is the path of the base directory, whether it exists or not.
-func Base() string { return base(os.Getenv("XDG_RUNTIME_DIR")) }
+func Base() string { return BaseSeen(nil) }
+
+// BaseSeen is Base; what it looks at is remembered in log, which may be nil.
+func BaseSeen(log *seen.Log) string { return base(log, os.Getenv("XDG_RUNTIME_DIR")) }
 
 // absent are the errors of a path that is not there for this user.
 var absent = []error{unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.ELOOP, unix.ENAMETOOLONG}
 
-func base(dir string) string {
+func base(log *seen.Log, dir string) string {
 	if filepath.IsAbs(dir) {
-		var st unix.Stat_t
-		switch err := unix.Stat(dir, &st); {
+		switch st, err := log.Stat(dir); {
 		// Who became another user has the other's runtime directory in the
 		// environment at times (su, sudo).
 		case err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && int(st.Uid) == unix.Getuid():

@@ -135,7 +135,7 @@ func sameBase(pid int) bool {
 			dir = string(value)
 		}
 	}
-	return base(dir) == Base()
+	return base(nil, dir) == Base()
 }
 
 // startedAt is when a process began.

@@ -67,9 +67,35 @@ var calls = []struct {
 	{pkg: "io/ioutil", name: "*", why: "deprecated since Go 1.16"},
 	{
 		pkg: "path/filepath", name: "EvalSymlinks",
-		except: []string{"profiles", "sandbox/host", "cmd"},
+		except: []string{"profiles", "sandbox/host", "sandbox/seen", "cmd"},
 		why:    "what it found may be another file by the time it is used; open the path and use the descriptor",
 	},
+}
+
+// deciding is where a sandbox is decided: what is looked at of the host's files there is
+// remembered (sandbox/seen), or a later start would be decided by what is no more.
+var deciding = []string{"profiles", "sandbox/resolve", "sandbox/host/files.go", "sandbox/host/host.go", "cmd/sbx/internal/decision"}
+
+// looks are the functions that look at a file by its path.
+var looks = map[string][]string{
+	"os":                    {"Stat", "Lstat", "Open", "OpenFile", "OpenRoot", "OpenInRoot", "ReadFile", "ReadDir", "Readlink", "Getwd", "DirFS", "Root"},
+	"syscall":               {"Stat", "Lstat", "Fstatat", "Statfs", "Open", "Openat", "Readlink", "Access", "Faccessat", "Getxattr"},
+	"golang.org/x/sys/unix": {"Stat", "Lstat", "Fstatat", "Statx", "Statfs", "Open", "Openat", "Openat2", "Readlink", "Readlinkat", "Access", "Faccessat", "Faccessat2", "Getxattr", "Lgetxattr", "Listxattr", "NameToHandleAt"},
+	"path/filepath":         {"EvalSymlinks", "Glob", "Walk", "WalkDir", "Abs"},
+}
+
+// unseen are looks of those places that are not remembered.
+var unseen = []struct{ file, call, why string }{
+	{"profiles/find.go", "os.ReadDir", "names for a listing and for what an error suggests"},
+	{"profiles/trust.go", "os.ReadDir", "the store's listing"},
+	{"profiles/trust.go", "os.OpenFile", "it writes an entry"},
+	{"sandbox/host/files.go", "golang.org/x/sys/unix.Openat2", "the look-up itself of which Begin and Ended remember the way"},
+	{"sandbox/host/files.go", "os.Readlink", "where an open file is, in /proc/self/fd"},
+	{"sandbox/host/files.go", "golang.org/x/sys/unix.Stat", "a disk, which spoils the log"},
+	{"sandbox/host/files.go", "golang.org/x/sys/unix.Access", "as that"},
+	{"sandbox/host/host.go", "os.Readlink", "/proc/self/exe, which is no look-up"},
+	{"sandbox/host/host.go", "golang.org/x/sys/unix.Stat", "PrivateDir, for a host that refuses namespaces, which spoils the log"},
+	{"cmd/sbx/internal/decision/phases.go", "os.Open", "a secret, which spoils the log"},
 }
 
 // mayInit are the packages that may have an init function.
@@ -130,6 +156,49 @@ func TestCalls(t *testing.T) {
 			}
 			return true
 		})
+	}
+}
+
+// TestLooks: what decides looks at files by way of the log.
+func TestLooks(t *testing.T) {
+	used := map[string]bool{}
+	for _, s := range product(t) {
+		if !under(deciding, s.name) || under(generators, s.name) {
+			continue
+		}
+		imported := map[string]string{}
+		for _, imp := range s.ast.Imports {
+			p := strings.Trim(imp.Path.Value, `"`)
+			name := path.Base(p)
+			if imp.Name != nil {
+				name = imp.Name.Name
+			}
+			imported[name] = p
+		}
+		ast.Inspect(s.ast, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			x, ok := sel.X.(*ast.Ident)
+			if !ok || !slices.Contains(looks[imported[x.Name]], sel.Sel.Name) {
+				return true
+			}
+			call := imported[x.Name] + "." + sel.Sel.Name
+			for _, u := range unseen {
+				if u.file == s.name && u.call == call {
+					used[s.name+call] = true
+					return true
+				}
+			}
+			t.Errorf("%s: %s looks at the host past the log of what was seen: call the method of sandbox/seen, or spoil the log and name the exception", s.at(n), call)
+			return true
+		})
+	}
+	for _, u := range unseen {
+		if !used[u.file+u.call] {
+			t.Errorf("%s no longer calls %s: take the exception away", u.file, u.call)
+		}
 	}
 }
 

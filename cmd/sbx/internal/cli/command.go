@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sbx-sandbox/sbx/profiles"
+	"github.com/sbx-sandbox/sbx/sandbox/seen"
 )
 
 // ExitAudit is the status of a command that succeeded and left files that the
@@ -59,6 +60,7 @@ type Invocation struct {
 	Words    []string          // the whole command line
 	Among    bool              // it runs among the ids of an overlay
 	Env      profiles.Env      // of load
+	Seen     *seen.Log         // remembers what the profile and the plan were made from; nil = nobody does
 	Profile  *profiles.Profile // once it is loaded: it knows where its keys stand
 	Given    bool              // the command came from the command line
 	JSONErrs bool              // --json-errors

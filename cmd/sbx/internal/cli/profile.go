@@ -51,7 +51,7 @@ func Typed(args []string) string {
 // Load reads the profile that ref means; "" is the nearest .sbx.toml, else the
 // user's default, else the built-in one.
 func (inv *Invocation) Load(ref string) (*profiles.Profile, error) {
-	inv.Env = profiles.HostEnv()
+	inv.Env = profiles.HostEnvSeen(inv.Seen)
 	var r profiles.Ref
 	var err error
 	if ref == "" {

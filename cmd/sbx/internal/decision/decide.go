@@ -68,6 +68,7 @@ func memberships(inv *cli.Invocation, in *resolve.Input) {
 	if !ok {
 		return
 	}
+	inv.Seen.Spoil("the profile is in a named network")
 	in.Networks = map[string]resolve.Named{}
 	store, err := nets.Store(inv)
 	for _, name := range names {
@@ -91,6 +92,7 @@ func layered(in *resolve.Input, data, shared string, explains bool) error {
 	if !volumes && !layers || data == "" {
 		return nil
 	}
+	in.Facts.Seen.Spoil("the profile has layers or volumes")
 	in.VolumesDir, in.Overlays = overlays.VolumesIn(data), overlays.In(data)
 	if p.Overlay.Path != "" {
 		in.StateDirs = append(in.StateDirs, p.Overlay.Path)
@@ -120,7 +122,10 @@ func layered(in *resolve.Input, data, shared string, explains bool) error {
 
 // Override puts the flags on the profile.
 func (inv *Run) Override(prof *profiles.Profile, o *options.Options) (*profiles.Profile, error) {
-	prof, err := prof.With(o.Overrides(prof))
+	if o.EnvFile {
+		inv.Seen.Spoil("variables came from a file")
+	}
+	prof, err := prof.With(o.Overrides(prof, inv.Seen))
 	if err == nil && overlays.RangeAgain(inv.Invocation, prof) {
 		prof, err = prof.With([]profiles.Override{{Key: "user.map", Value: "range", Flag: "the overlay " + prof.Overlay.Name}})
 	}
@@ -134,7 +139,7 @@ func (inv *Run) Override(prof *profiles.Profile, o *options.Options) (*profiles.
 // its namespaces.
 func (inv *Run) Decide(prof *profiles.Profile, argv []string, o *options.Options, refused *run.RefusedError) (*sandbox.Plan, error) {
 	inv.Given = inv.Step.Given
-	facts, err := host.Probe(prof.User.Map == "range" || prof.User.Map == "explicit")
+	facts, err := host.ProbeSeen(prof.User.Map == "range" || prof.User.Map == "explicit", inv.Seen)
 	if err != nil {
 		return nil, err
 	}
@@ -151,24 +156,30 @@ func (inv *Run) Decide(prof *profiles.Profile, argv []string, o *options.Options
 	if inv.Step.Last {
 		facts.Passed = inv.Sockets
 	}
+	if p := &inv.Sockets; len(p.Names) > 0 || p.Others || p.Err != nil {
+		inv.Seen.Spoil("descriptors were passed")
+	}
 	if prof.Process.ListenFDs && facts.Passed.Others && inv.Back != nil {
 		return nil, &resolve.Error{Key: "process.listen_fds", Msg: "what was passed to sbx does not reach a sandbox in the background", Hint: "leave out --detach: systemd keeps it running"}
 	}
 	in := resolve.Input{Profile: prof, Facts: facts, Argv: argv, Env: o.Env, Phase: inv.Step.Phase}
 	explains := o.Explain || inv.Verb != nil && inv.Verb.Name == "explain"
 	if !explains {
+		if len(prof.Process.Secrets) > 0 {
+			inv.Seen.Spoil("the profile hands out secrets")
+		}
 		if in.Secrets, err = secrets(prof, facts.Environ); err != nil {
 			return nil, err
 		}
 	}
 	in.StateDirs = slices.DeleteFunc([]string{config, kept, data}, func(dir string) bool { return dir == "" })
 	if data != "" { // what another profile's overlay.path put into what this one may write
-		in.StateDirs = append(in.StateDirs, upper.Store{Root: overlays.In(data)}.Elsewhere()...)
+		in.StateDirs = append(in.StateDirs, upper.Store{Root: overlays.In(data)}.Elsewhere(inv.Seen)...)
 	}
 	if data == "" && prof.Home.Mode == "persistent" {
 		return nil, &resolve.Error{Key: "home.mode", Msg: "there is no home directory to keep the sandbox's in", Hint: "set HOME or XDG_DATA_HOME"}
 	}
-	in.RuntimeDir = state.Base()
+	in.RuntimeDir = state.BaseSeen(inv.Seen)
 	inv.Joined.tell(&in)
 	memberships(inv.Invocation, &in)
 	in.HomesDir, in.NetDir = filepath.Join(data, "homes"), filepath.Join(kept, "net")
@@ -182,6 +193,7 @@ func (inv *Run) Decide(prof *profiles.Profile, argv []string, o *options.Options
 		return nil, err
 	}
 	if refused != nil {
+		inv.Seen.Spoil("the host refused namespaces")
 		in.Facts.Refused = doctor.Refused(refused.Errno, refused.Step)
 		in.PrivateDir = host.PrivateDir(run.PrivatePrefix)
 	}

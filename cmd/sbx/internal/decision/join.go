@@ -34,6 +34,7 @@ func (inv *Run) Join(prof *profiles.Profile, refused *run.RefusedError) error {
 	if !ok || refused != nil {
 		return nil
 	}
+	inv.Seen.Spoil("the profile joins a network")
 	j, err := joinNamed(inv.Invocation, name)
 	if err != nil {
 		return &resolve.Error{Key: "network.mode", Msg: "the network of the sandbox " + name + " can't be had", Err: err}

@@ -27,6 +27,7 @@ func Root(inv *cli.Invocation, prof *profiles.Profile) (*resolve.Image, error) {
 	if !ok {
 		return nil, nil
 	}
+	inv.Seen.Spoil("the root is an image")
 	fail := func(err error, hint string) (*resolve.Image, error) {
 		return nil, &resolve.Error{Key: "root.source", Msg: fmt.Sprintf("the image %q can't be the root", name), Err: err, Hint: hint}
 	}

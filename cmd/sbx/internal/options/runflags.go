@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,16 +19,19 @@ import (
 
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
 	"github.com/sbx-sandbox/sbx/profiles"
+	"github.com/sbx-sandbox/sbx/sandbox/seen"
 )
 
 // Options are what the command line adds to a profile.
 type Options struct {
 	Over     []profiles.Override
 	Env      []string // NAME=VALUE or NAME, in order
+	EnvFile  bool     // some of them came from a file
 	ReadOnly bool
 	Quiet    bool
 	Explain  bool
 	JSONErrs bool
+	FromFile bool   // a file was read for them
 	Phase    string // --phase; "" for none
 	// VerbPhase is the phase that a shim's verb runs in, if the profile has it.
 	VerbPhase string
@@ -330,6 +332,7 @@ func checkEnv(s string) error {
 
 // AddEnvFile reads lines NAME=VALUE and NAME; # begins a comment line.
 func (o *Options) AddEnvFile(path string) error {
+	o.EnvFile = true
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -353,8 +356,9 @@ func (o *Options) AddEnvFile(path string) error {
 	return lines.Err()
 }
 
-// Overrides are the flags as keys of the profile p.
-func (o *Options) Overrides(p *profiles.Profile) []profiles.Override {
+// Overrides are the flags as keys of the profile p. What is looked at for that is
+// remembered in log, which may be nil.
+func (o *Options) Overrides(p *profiles.Profile, log *seen.Log) []profiles.Override {
 	over := o.networked(p)
 	if !o.ReadOnly {
 		return over
@@ -365,7 +369,7 @@ func (o *Options) Overrides(p *profiles.Profile) []profiles.Override {
 		list = append(list, profiles.Override{Key: "workspace.access", Value: "ro", Flag: flag})
 	}
 	for _, m := range p.Mounts {
-		if m.Type == "bind" && m.Access == "rw" && leadsInto(m.Source, p.Workspace.Path) {
+		if m.Type == "bind" && m.Access == "rw" && leadsInto(log, m.Source, p.Workspace.Path) {
 			k := MountKeys{Flag: flag, Target: m.Target}
 			k.Set("access", "ro")
 			list = append(list, k.List...)
@@ -393,8 +397,8 @@ func (o *Options) networked(p *profiles.Profile) []profiles.Override {
 }
 
 // leadsInto reports whether path is in dir, links followed, or may be.
-func leadsInto(path, dir string) bool {
-	path, err := filepath.EvalSymlinks(path)
-	real, err2 := filepath.EvalSymlinks(dir)
+func leadsInto(log *seen.Log, path, dir string) bool {
+	path, err := log.EvalSymlinks(path)
+	real, err2 := log.EvalSymlinks(dir)
 	return err != nil || err2 != nil || path == real || strings.HasPrefix(path, strings.TrimSuffix(real, "/")+"/")
 }

@@ -70,6 +70,7 @@ func RangeAgain(inv *cli.Invocation, p *profiles.Profile) bool {
 	if p.Overlay.Name == "" || p.User.Map != "auto" {
 		return false
 	}
+	inv.Seen.Spoil("the profile has an overlay")
 	store, err := Store(inv)
 	if err != nil {
 		return false
