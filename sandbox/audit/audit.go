@@ -96,6 +96,18 @@ func Begin(trees []sandbox.AuditTree) *Mark {
 	return m
 }
 
+// Taken is a Mark of one tree that was taken before the Go runtime was started: the
+// tree's descriptor, the names in it as getdents64(2) gave them, and what the clocks
+// CLOCK_REALTIME_COARSE, CLOCK_REALTIME, CLOCK_BOOTTIME and CLOCK_REALTIME once more
+// said, in that order.
+func Taken(t sandbox.AuditTree, fd int, names []byte, clocks [4]unix.Timespec) *Mark {
+	coarse, before, boot, after := clocks[0].Nano(), clocks[1].Nano(), clocks[2].Nano(), clocks[3].Nano()
+	return &Mark{
+		trees: []marked{{AuditTree: t, fd: fd, top: directories(names)}},
+		start: coarse, set: setting{before - boot, after - boot},
+	}
+}
+
 // Close lets go of a Mark.
 func (m *Mark) Close() {
 	for i := range m.trees {
@@ -140,13 +152,18 @@ func top(fd int) map[string]uint64 {
 	if err != nil {
 		return nil // nothing is known to be as it was
 	}
+	_, _ = unix.Seek(fd, 0, 0)
+	return directories(buf[:n])
+}
+
+// directories are those among entries that getdents64(2) gave.
+func directories(entries []byte) map[string]uint64 {
 	known := map[string]uint64{}
-	for _, e := range beneath.Entries(nil, buf[:n]) {
+	for _, e := range beneath.Entries(nil, entries) {
 		if e.Kind == unix.DT_DIR {
 			known[e.Name] = e.Ino
 		}
 	}
-	_, _ = unix.Seek(fd, 0, 0)
 	return known
 }
 
@@ -308,6 +325,13 @@ func (w *walker) tree(m *marked) {
 		w.gap("%s: its file system may have a clock of its own, so that times can't be compared", m.Source)
 	}
 	w.dir(&dir{fd: m.fd, path: m.Source, names: names, fresh: t.fresh})
+}
+
+// Comparable says whether times of files where path is come from this kernel's clock,
+// and what the kernel says of a file there is how it is now.
+func Comparable(path string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(path, &fs) == nil && ownClock(int64(fs.Type))
 }
 
 // ownClock reports whether a file system takes its times from this kernel's clock.

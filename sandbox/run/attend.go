@@ -36,6 +36,14 @@ type Sandbox struct{ s *sandboxed }
 // number is its own as long as the sandbox lives.
 func (b *Sandbox) Init() int { return b.s.pid }
 
+// Since is when the command was known to run.
+func (b *Sandbox) Since() time.Time {
+	if b.s.since.IsZero() {
+		b.s.since = time.Now()
+	}
+	return b.s.since
+}
+
 // Plan is what the sandbox was built of.
 func (b *Sandbox) Plan() *sandbox.Plan { return b.s.plan }
 

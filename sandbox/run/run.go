@@ -70,8 +70,12 @@ type Start struct {
 	NetSocket string
 	// Networks are asked for named networks.
 	Networks Networks
-	joint    *Joint
-	scope    *scopeCall // sbx-scope, if it was started already
+	// Keep, if not nil, is where this start is written down for the next one.
+	Keep  *Keep
+	joint *Joint
+	scope *scopeCall // sbx-scope, if it was started already
+	early [6]int     // the pipes of a child that was started before the Go runtime
+	taken *child.Taken
 }
 
 // Begin lets the kernel make the namespaces of a sandbox, which takes it as
@@ -123,13 +127,14 @@ func (st *Start) takeEarly() bool {
 	e.slots[program.SlotGo], e.slots[program.SlotGoWrite] = uint64(p.Go[0]), uint64(p.Go[1])
 	closeAll([]int{p.Status[1], p.Report[1], p.Go[0]})
 	st.child = c
+	st.early = [6]int{p.Status[0], p.Status[1], p.Report[0], p.Report[1], p.Go[0], p.Go[1]}
 	plain := sandbox.Shape{Namespaces: st.shape.Namespaces}
 	if st.shape == plain && program.SamePrelude(st.shape.Namespaces, program.Usual) {
 		return true
 	}
 	st.Abort()
 	c.Forget()
-	st.ends, st.child = ends{}, nil
+	st.ends, st.child, st.early = ends{}, nil, [6]int{}
 	return false
 }
 
@@ -138,6 +143,9 @@ func (st *Start) takeEarly() bool {
 func Settle() {
 	if c, _, ok := child.Early(); ok {
 		(&sandboxed{pid: c.PID, fd: c.PidFD}).kill()
+	}
+	if t, ok := child.TakeOver(); ok {
+		(&sandboxed{pid: t.Child.PID, fd: t.Child.PidFD}).kill()
 	}
 }
 
@@ -157,6 +165,9 @@ func (st *Start) sandboxed() *sandboxed {
 // Run builds the sandbox of p; see the function Run. The attendant, if there is
 // one, hears of it.
 func (st *Start) Run(p *sandbox.Plan, a Attendant) (Status, error) {
+	if st.taken != nil {
+		return st.goOn(p, a)
+	}
 	shape := p.Shape()
 	// What is there for a range, or for fuse-overlayfs, may go unused.
 	shape.Range, shape.Served = shape.Range || st.shape.Range, shape.Served || st.shape.Served
@@ -198,6 +209,7 @@ func (st *Start) Run(p *sandbox.Plan, a Attendant) (Status, error) {
 		return Status{}, refusedStep(s.served(err))
 	}
 	held.ran = true
+	st.keep(s)
 	status, err := s.standBy()
 	if err == nil && mark != nil {
 		s.interrupted() // what came so far was for the command
@@ -328,8 +340,9 @@ type sandboxed struct {
 	pipe      *relay
 	over      string // what went over its bound, "" for nothing
 	servers   []*server
-	said      []string // by servers that have ended
-	net       *network // nil for none of its own
+	said      []string  // by servers that have ended
+	since     time.Time // when the command was known to run, zero for just now
+	net       *network  // nil for none of its own
 	tell      func(e slirp.Event, raw bool)
 	netSocket string
 	joint     *Joint // nil for a network of its own

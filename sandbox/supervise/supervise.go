@@ -234,7 +234,7 @@ func (s *Supervisor) watch() {
 
 // Runs is called when the command runs.
 func (s *Supervisor) Runs() error {
-	s.startedAt = time.Now()
+	s.startedAt = s.box.Since()
 	if !s.registered {
 		return nil
 	}

@@ -39,7 +39,7 @@ var rules = []struct {
 }{
 	{
 		pkg: "profiles",
-		may: []string{sys, toml, tomlParse, "slirp", "slirp/policy"},
+		may: []string{sys, toml, tomlParse, "sandbox/seen", "slirp", "slirp/policy"},
 		why: "it is the file format, of which rules and ports of the network have a syntax of their own, and knows no kernel; what a profile means here is decided in sandbox/resolve",
 	},
 	{
@@ -68,7 +68,7 @@ var rules = []struct {
 	},
 	{
 		pkg: "overlay/upper",
-		may: []string{"userns", sys},
+		may: []string{"sandbox/seen", "userns", sys},
 		why: "the directories that sandboxes write to, their records and locks; it mounts nothing and knows no plan",
 	},
 	{
@@ -87,7 +87,7 @@ var rules = []struct {
 	},
 	{
 		pkg: "sandbox/host",
-		may: []string{"userns", "sandbox/cgroup", "sandbox/landlock", "sandbox/host/internal/...", sys},
+		may: []string{"userns", "sandbox/cgroup", "sandbox/landlock", "sandbox/host/internal/...", "sandbox/seen", sys},
 		why: "the only prober, and it knows neither profiles nor plans: facts do not depend on what is wanted",
 	},
 	{
@@ -120,12 +120,17 @@ var rules = []struct {
 	},
 	{
 		pkg: "sandbox/run",
-		may: []string{"overlay/upper", "sandbox", "sandbox/audit", "sandbox/cgroup", "sandbox/program", "sandbox/control", "sandbox/refusal", "sandbox/run/internal/...", "sandbox/seccomp/listener", "slirp", "slirp/backend", "slirp/link", "userns", sys},
+		may: []string{"overlay/upper", "sandbox", "sandbox/audit", "sandbox/cgroup", "sandbox/program", "sandbox/control", "sandbox/refusal", "sandbox/run/internal/...", "sandbox/seccomp/listener", "sandbox/seen", "slirp", "slirp/backend", "slirp/link", "userns", sys},
 		why: "it acts on a Plan; it must not know profiles or facts, or it would decide too",
 	},
 	{
+		pkg: "sandbox/seen",
+		may: []string{sys},
+		why: "looks at files, remembered; what for is none of its business",
+	},
+	{
 		pkg: "sandbox/state",
-		may: []string{"sandbox/control", sys},
+		may: []string{"sandbox/control", "sandbox/seen", sys},
 		why: "records of sandboxes on disk; it knows neither how they are built nor what is in them",
 	},
 	{
@@ -164,7 +169,7 @@ var rules = []struct {
 	},
 	{
 		pkg: "sandbox/run/internal/child",
-		may: []string{"sandbox/program", sys},
+		may: []string{"sandbox/program", "sandbox/run/internal/kept", "sandbox/seen", sys},
 		why: "it interprets a Program in a forked child, or runs before the Go runtime, and can do nothing else",
 	},
 	{
@@ -183,6 +188,11 @@ var rules = []struct {
 	{
 		pkg: "editors",
 		why: "settings for editors, as text",
+	},
+	{
+		pkg: "sandbox/run/internal/kept",
+		may: []string{"sandbox/seen"},
+		why: "the form of a file; who writes and who reads it knows what it means",
 	},
 	{
 		pkg: "sandbox/run/internal/caught",
@@ -365,12 +375,12 @@ var rules = []struct {
 	},
 	{
 		pkg: verbs + "cli",
-		may: []string{verbs + "screen", "profiles", "sandbox/resolve", "sandbox/run", pflag, sys},
+		may: []string{verbs + "screen", "profiles", "sandbox/resolve", "sandbox/run", "sandbox/seen", pflag, sys},
 		why: "what all verbs have in common: a profile that is named, flags, help, listings, and errors of deciding and running with their places; it starts nothing",
 	},
 	{
 		pkg: verbs + "options",
-		may: []string{verbs + "cli", "profiles", "sandbox/state", "sandbox/supervise", pflag, sys},
+		may: []string{verbs + "cli", "profiles", "sandbox/seen", "sandbox/state", "sandbox/supervise", pflag, sys},
 		why: "words of a command line to keys of a profile; it looks up neither profiles nor sandboxes",
 	},
 	{
@@ -430,7 +440,7 @@ var rules = []struct {
 	},
 	{
 		pkg: verbs + "launch",
-		may: []string{verbs + "cli", verbs + "decision", verbs + "explanation", verbs + "nets", verbs + "options", verbs + "overlays", verbs + "screen", verbs + "takeover", "overlay/upper", "profiles", "sandbox", "sandbox/audit", "sandbox/control", "sandbox/host", "sandbox/networks", "sandbox/refusal", "sandbox/resolve", "sandbox/run", "sandbox/state", "sandbox/supervise", "slirp", pflag, sys},
+		may: []string{verbs + "cli", verbs + "decision", verbs + "explanation", verbs + "nets", verbs + "options", verbs + "overlays", verbs + "screen", verbs + "takeover", "overlay/upper", "profiles", "sandbox", "sandbox/audit", "sandbox/control", "sandbox/host", "sandbox/networks", "sandbox/refusal", "sandbox/resolve", "sandbox/run", "sandbox/seen", "sandbox/state", "sandbox/supervise", "slirp", pflag, sys},
 		why: "the only place where a decided sandbox is run",
 	},
 	{

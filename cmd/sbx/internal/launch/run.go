@@ -16,6 +16,7 @@ import (
 	"github.com/sbx-sandbox/sbx/sandbox/host"
 	"github.com/sbx-sandbox/sbx/sandbox/resolve"
 	"github.com/sbx-sandbox/sbx/sandbox/run"
+	"github.com/sbx-sandbox/sbx/sandbox/seen"
 )
 
 // RunCommand is the verb run.
@@ -54,6 +55,15 @@ func RunCommand() cli.Command {
 // Start runs argv in the sandbox of a profile. The kernel makes the namespaces
 // while the plan is being decided. adjust, if not nil, has the last word on it.
 func Start(inv *cli.Invocation, ref string, argv []string, o *options.Options, adjust func(*sandbox.Plan)) error {
+	if begun, plan, err := run.Resumed(); begun != nil || err != nil {
+		if err != nil {
+			return err
+		}
+		return resume(inv, ref, argv, o, begun, plan)
+	}
+	if adjust == nil && keeps(inv, ref, o) {
+		inv.Seen = &seen.Log{}
+	}
 	prof, err := inv.Load(ref)
 	if err != nil {
 		return err
@@ -131,6 +141,9 @@ func once(inv *decision.Run, prof *profiles.Profile, argv []string, o *options.O
 	if err := trace(inv, begun, plan); err != nil {
 		begun.Abort()
 		return err
+	}
+	if inv.Seen != nil && inv.Step.Only && len(inv.Warned) == 0 && run.Keepable(plan) {
+		begun.Keep = &run.Keep{Base: startsBase, Seen: inv.Seen, Ask: host.Remember}
 	}
 	return supervised(inv, begun, plan, o)
 }

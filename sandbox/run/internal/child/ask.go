@@ -322,10 +322,14 @@ func isName(s string) bool {
 // isClean says that an absolute path means the same to the kernel and to package
 // path/filepath.
 func isClean(path string) bool {
-	for i := 0; i < len(path); i++ {
-		if path[i] == '/' && (i+1 == len(path) || path[i+1] == '/' || path[i+1] == '.') {
+	for begin, i := 1, 1; i <= len(path); i++ {
+		if i < len(path) && path[i] != '/' {
+			continue
+		}
+		if part := path[begin:i]; part == "" || part == "." || part == ".." {
 			return false
 		}
+		begin = i + 1
 	}
 	return true
 }

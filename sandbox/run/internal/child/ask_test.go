@@ -2,6 +2,7 @@ package child
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"unsafe"
@@ -129,5 +130,19 @@ func TestLocate(t *testing.T) {
 	}
 	if idLength != state.IDLength {
 		t.Errorf("an id has %d digits and not %d", state.IDLength, idLength)
+	}
+}
+
+func TestIsClean(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/": false, "/a": true, "/a/": false, "/a//b": false, "/a/./b": false, "/a/../b": false, "/a/..": false, "/.": false,
+		"/a/.b/c": true, "/a/..b": true, "/run/user/1": true,
+	} {
+		if got := isClean(path); got != want {
+			t.Errorf("isClean(%q) = %v", path, got)
+		}
+		if want && filepath.Clean(path) != path {
+			t.Errorf("%q is not clean", path)
+		}
 	}
 }

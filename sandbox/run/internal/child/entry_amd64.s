@@ -203,7 +203,11 @@ pipe:
 	CMPQ AX, $0xfffffffffffff001
 	JCC  undo
 	MOVQ AX, ·early+8(SB)
-	JMP  runtime
+	MOVQ 16(SP), SI
+	CMPL (SI), $0x006e7572 // run, whose start may be kept: quick.go
+	JNE  runtime
+	LEAQ ·quick(SB), R12
+	JMP  without
 
 	// Whatever is not 0 was opened: the standard descriptors were there.
 undo:
@@ -228,9 +232,13 @@ unmap:
 
 	JMP  runtime
 
-	// ask.go. Go's code looks for g in front of where FS points: with one of zeros
-	// it never runs out of stack. The runtime has both of its own.
+	// ask.go
 exec:
+	LEAQ ·ask(SB), R12
+
+	// Go's code looks for g in front of where FS points: with one of zeros it never
+	// runs out of stack. The runtime has both of its own.
+without:
 	MOVQ SP, ·entryStack(SB)
 	LEAQ ·entryG(SB), AX
 	MOVQ AX, ·entryTLS(SB)
@@ -240,7 +248,7 @@ exec:
 	SYSCALL
 	TESTQ AX, AX
 	JNE  runtime
-	CALL ·ask(SB)
+	CALL R12
 
 	// The program is mapped in two calls, not in a hundred faults: nearly all of
 	// it is near something that a run touches, and a fault maps sixteen pages.
