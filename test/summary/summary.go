@@ -55,6 +55,7 @@ type summary struct {
 	skipped int
 	slow    []*result
 	skips   []*result
+	faults  []*result
 	notes   []string // failures that belong to no test
 }
 
@@ -166,6 +167,7 @@ func (s *summary) log(r *result) {
 
 func (s *summary) fail(r *result) {
 	s.failed++
+	s.faults = append(s.faults, r)
 	fmt.Fprintf(s.out, "\nFAIL %s (%.1fs)\n", r, r.seconds)
 	for _, line := range r.output {
 		fmt.Fprint(s.out, "\t", line)
@@ -253,6 +255,12 @@ func (s *summary) report() bool {
 			fmt.Fprintf(s.out, "  %s: %s%s\n", r, reason(r), mark)
 		}
 	}
+	if len(s.faults) > 0 { // last: a log may be read from its end
+		fmt.Fprintln(s.out, "\nfailed:")
+		for _, r := range s.faults {
+			fmt.Fprintf(s.out, "  %s: %s\n", r, reason(r))
+		}
+	}
 	for _, n := range s.notes {
 		fmt.Fprintln(s.out, "\nFAIL", n)
 	}
@@ -263,10 +271,10 @@ func (s *summary) report() bool {
 var (
 	script = regexp.MustCompile(`^> (?:\[[^\]]*\] )*skip '(.*)'$`)
 	place  = regexp.MustCompile(`^[\w.-]+\.go:\d+: `)
-	chrome = regexp.MustCompile(`^(=== (RUN|PAUSE|CONT|NAME)|--- SKIP)`)
+	chrome = regexp.MustCompile(`^(=== (RUN|PAUSE|CONT|NAME)|--- (SKIP|FAIL|PASS)|FAIL\b|exit status)`)
 )
 
-// reason is what a skipped test said last, without the file and line. A
+// reason is what a test that was skipped, or failed, said last, without the file and line. A
 // testscript prints its lines up to the one that skips.
 func reason(r *result) string {
 	for _, line := range slices.Backward(r.output) {

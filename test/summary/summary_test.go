@@ -69,7 +69,7 @@ func TestSummary(t *testing.T) {
 			},
 			allowed: all,
 			last:    "0 passed, 1 failed, 0 skipped",
-			says:    "a_test.go:3: wrong",
+			says:    "\nfailed:\n  p A/x: wrong\n\n0 passed",
 		},
 		{
 			name: "parent failing by itself",
