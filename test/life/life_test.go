@@ -260,25 +260,31 @@ func TestRestartMany(t *testing.T) {
 	begun := time.Now()
 	over := func() bool { return time.Since(begun) > 4*time.Second }
 	var all sync.WaitGroup
-	for _, args := range [][]string{
-		{"restart", "-t", "0", "s"}, {"restart", "-t", "0", "s"}, {"exec", "s", "true"}, {"exec", "s", "true"}, {"exec", "s", "sleep", "0.05"}, {"pause", "s"}, {"unpause", "s"},
-		{"kill", "-s", "WINCH", "s"},
+	ask := func(args []string) {
+		c := w.Command(append([]string{w.Sbx}, args...)...)
+		if err := c.Start(); err != nil {
+			t.Error(err)
+			return
+		}
+		stuck := time.AfterFunc(30*time.Second, func() {
+			t.Errorf("%q got no answer", args)
+			_ = c.Process.Kill()
+		})
+		_ = c.Wait() // it may have failed, as the command was gone
+		stuck.Stop()
+	}
+	for _, turn := range [][][]string{
+		{{"restart", "-t", "0", "s"}}, {{"restart", "-t", "0", "s"}}, {{"exec", "s", "true"}}, {{"exec", "s", "true"}}, {{"exec", "s", "sleep", "0.05"}},
+		{{"pause", "s"}, {"unpause", "s"}}, // the last is never the first: nobody gets an answer of a command that is paused
+		{{"unpause", "s"}}, {{"kill", "-s", "WINCH", "s"}},
 	} {
 		all.Add(1)
 		go func() {
 			defer all.Done()
 			for !over() {
-				c := w.Command(append([]string{w.Sbx}, args...)...)
-				if err := c.Start(); err != nil {
-					t.Error(err)
-					return
+				for _, args := range turn {
+					ask(args)
 				}
-				stuck := time.AfterFunc(30*time.Second, func() {
-					t.Errorf("%q got no answer", args)
-					_ = c.Process.Kill()
-				})
-				_ = c.Wait() // it may have failed, as the command was gone
-				stuck.Stop()
 			}
 		}()
 	}
