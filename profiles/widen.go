@@ -5,6 +5,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -351,11 +352,18 @@ func (c *comparison) removed(r *row, p, base []string) {
 	if r.path == "policy.require" && slices.Contains(p, "all") {
 		return
 	}
+	var left []string
 	for _, entry := range base {
-		if slices.Contains(p, entry) || r.form == formEnvGlob && covered(entry, p) {
-			continue
+		if !slices.Contains(p, entry) && (r.form != formEnvGlob || !covered(entry, p)) {
+			left = append(left, strconv.Quote(entry))
 		}
-		c.grant(r.path, "leaves out %q of your own profile", entry)
+	}
+	const most = 4 // are named
+	switch n := len(left); {
+	case n > most:
+		c.grant(r.path, "leaves out %s and %d more of your own profile", strings.Join(left[:most], ", "), n-most)
+	case n > 0:
+		c.grant(r.path, "leaves out %s of your own profile", strings.Join(left, ", "))
 	}
 }
 

@@ -489,3 +489,18 @@ func TestMatchGlob(t *testing.T) {
 		}
 	}
 }
+
+// TestLeavesOut: a list of which much is left out is one grant, not one an entry.
+func TestLeavesOut(t *testing.T) {
+	load := func(unset string) *Profile { return parse(t, "extends = []\nenvironment.unset = ["+unset+"]\n") }
+	for _, tt := range []struct{ narrow, wide, want string }{
+		{`"A", "B"`, `"B"`, `leaves out "A" of your own profile`},
+		{`"A", "B", "C", "D"`, ``, `leaves out "A", "B", "C", "D" of your own profile`},
+		{`"A", "B", "C", "D", "E", "F"`, ``, `leaves out "A", "B", "C", "D" and 2 more of your own profile`},
+	} {
+		grants := load(tt.wide).Widens(load(tt.narrow))
+		if len(grants) != 1 || grants[0].Text != tt.want {
+			t.Errorf("of [%s] in place of [%s]: %+v", tt.wide, tt.narrow, grants)
+		}
+	}
+}
