@@ -63,15 +63,8 @@ func Write(ctx context.Context, newuidmap, newgidmap string, pid int, uids, gids
 }
 
 func runHelper(ctx context.Context, path string, pid int, m Map) error {
-	args := make([]string, 0, 1+3*len(m))
-	args = append(args, strconv.Itoa(pid))
-	for _, e := range m {
-		for _, v := range []uint32{e.Inside, e.Outside, e.Count} {
-			args = append(args, strconv.FormatUint(uint64(v), 10))
-		}
-	}
 	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, path, args...)
+	cmd := exec.CommandContext(ctx, path, HelperArgs(strconv.Itoa(pid), m)...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}
 	cmd.Stderr = &stderr
 	if err := cmd.Run(); err != nil {
@@ -82,6 +75,19 @@ func runHelper(ctx context.Context, path string, pid int, m Map) error {
 		return err
 	}
 	return nil
+}
+
+// HelperArgs are the arguments by which a helper maps the user namespace of a process:
+// newuidmap(1), newgidmap(1).
+func HelperArgs(pid string, m Map) []string {
+	args := make([]string, 0, 1+3*len(m))
+	args = append(args, pid)
+	for _, e := range m {
+		for _, v := range []uint32{e.Inside, e.Outside, e.Count} {
+			args = append(args, strconv.FormatUint(uint64(v), 10))
+		}
+	}
+	return args
 }
 
 func count(m Map) (n uint64) {

@@ -253,7 +253,7 @@ func readAll(fd int, path string, limit int) (string, error) {
 }
 
 func (f *Facts) findRange() {
-	f.Seen.Spoil("a range of ids was looked for")
+	f.rememberRange()
 	fail := func(err error) { f.RangeErr = errors.Join(f.RangeErr, err) }
 	var err error
 	if f.NewUIDMap, err = userns.FindHelper("newuidmap"); err != nil {
@@ -276,6 +276,23 @@ func (f *Facts) findRange() {
 			fail(fmt.Errorf("%s has no line for %s; an administrator can add one, such as %s:100000:65536", s.file, f.User, f.User))
 		}
 		*s.into = r
+	}
+}
+
+// rememberRange remembers what findRange looks at, which package userns does by itself.
+func (f *Facts) rememberRange() {
+	if f.Seen == nil {
+		return
+	}
+	for _, dir := range userns.HelperDirs {
+		for _, name := range []string{"newuidmap", "newgidmap"} {
+			_, _ = f.Seen.Stat(dir + "/" + name)
+		}
+	}
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		if fd, err := f.Seen.Open(file, unix.O_RDONLY); err == nil {
+			unix.Close(fd)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/sbx-sandbox/sbx/sandbox/program"
 	"github.com/sbx-sandbox/sbx/sandbox/run/internal/kept"
 	"github.com/sbx-sandbox/sbx/sandbox/seen"
+	"github.com/sbx-sandbox/sbx/userns"
 )
 
 // Keep is what it takes to write a start down, so that the same call starts the same
@@ -36,7 +37,7 @@ const mostKept = 64
 // but to start it, to wait, and to look at one tree afterwards.
 func Keepable(p *sandbox.Plan) bool {
 	pr := &p.Process
-	return !p.Bare.On() && p.Shape() == (sandbox.Shape{Namespaces: p.Namespaces}) && program.SamePrelude(p.Namespaces, program.Usual) &&
+	return !p.Bare.On() && p.Shape() == (sandbox.Shape{Namespaces: p.Namespaces, Range: p.IDs.Mode == "range"}) && program.SamePrelude(p.Namespaces, program.Usual) &&
 		p.Network != sandbox.NetUser && p.Network != sandbox.NetSandbox && p.Overlay.Name == "" && p.Root.Image.Layers == nil &&
 		p.Cgroup.By == "" && len(p.Create) == 0 && len(p.Secrets) == 0 && len(p.Health.Argv) == 0 && pr.Timeout == 0 && len(pr.Passed) == 0 &&
 		!p.Security.Seccomp.Trace && !slices.ContainsFunc(p.Mounts, func(m sandbox.Mount) bool { return m.Grantable }) &&
@@ -48,7 +49,7 @@ func Keepable(p *sandbox.Plan) bool {
 // Precondition: the command runs.
 func (st *Start) keep(s *sandboxed) {
 	k, p := st.Keep, s.plan
-	if k == nil || st.early == [6]int{} || k.Seen.Spoiled != "" || !Keepable(p) {
+	if k == nil || st.early == [10]int{} || k.Seen.Spoiled != "" || !Keepable(p) {
 		return
 	}
 	plan, err := json.Marshal(p)
@@ -67,6 +68,10 @@ func (st *Start) keep(s *sandboxed) {
 		Argv: os.Args, Env: os.Environ(), Passed: p.Process.Env, Checks: k.Seen.Checks, Pipes: st.early,
 		Claim: p.Claim.Dir, Alone: p.Claim.Exclusive,
 		Program: block[program.FirstOp+kept.Skipped*program.OpSize:], Plan: plan,
+	}
+	if ids := &p.IDs; ids.Mode == "range" {
+		f.Helpers[0] = append([]string{ids.NewUIDMap}, userns.HelperArgs("", ids.OuterUIDs)...)
+		f.Helpers[1] = append([]string{ids.NewGIDMap}, userns.HelperArgs("", ids.OuterGIDs)...)
 	}
 	if p.Audit.Mode != sandbox.AuditOff && len(p.Audit.Trees) > 0 {
 		f.Tree = p.Audit.Trees[0].Source

@@ -74,7 +74,7 @@ type Start struct {
 	Keep  *Keep
 	joint *Joint
 	scope *scopeCall // sbx-scope, if it was started already
-	early [6]int     // the pipes of a child that was started before the Go runtime
+	early [10]int    // the pipes of a child that was started before the Go runtime
 	taken *child.Taken
 }
 
@@ -127,14 +127,19 @@ func (st *Start) takeEarly() bool {
 	e.slots[program.SlotGo], e.slots[program.SlotGoWrite] = uint64(p.Go[0]), uint64(p.Go[1])
 	closeAll([]int{p.Status[1], p.Report[1], p.Go[0]})
 	st.child = c
-	st.early = [6]int{p.Status[0], p.Status[1], p.Report[0], p.Report[1], p.Go[0], p.Go[1]}
-	plain := sandbox.Shape{Namespaces: st.shape.Namespaces}
+	e.sync = p.Sync[1]
+	e.slots[program.SlotSync], e.slots[program.SlotSyncWrite] = uint64(p.Sync[0]), uint64(p.Sync[1])
+	e.slots[program.SlotMapRead], e.slots[program.SlotMapWrite] = uint64(p.Map[0]), uint64(p.Map[1])
+	e.ours = append(e.ours, p.Sync[1])
+	closeAll([]int{p.Sync[0], p.Map[0], p.Map[1]})
+	st.early = [10]int{p.Status[0], p.Status[1], p.Report[0], p.Report[1], p.Go[0], p.Go[1], p.Sync[0], p.Sync[1], p.Map[0], p.Map[1]}
+	plain := sandbox.Shape{Namespaces: st.shape.Namespaces, Range: st.shape.Range}
 	if st.shape == plain && program.SamePrelude(st.shape.Namespaces, program.Usual) {
 		return true
 	}
 	st.Abort()
 	c.Forget()
-	st.ends, st.child, st.early = ends{}, nil, [6]int{}
+	st.ends, st.child, st.early = ends{}, nil, [10]int{}
 	return false
 }
 

@@ -445,6 +445,35 @@ func TestKeptSeen(t *testing.T) {
 	}
 }
 
+// TestKeptRange: a range of ids is mapped by the helpers, also where no Go runs.
+func TestKeptRange(t *testing.T) {
+	sbxtest.Require(t, sbxtest.UserNS, sbxtest.Subuid, sbxtest.Tool("strace"))
+	sbxtest.Leftovers(t)
+	c := newCaller(t, link(t, "-ldflags=-E=sbx_entry"))
+	c.write(t, "p.toml", "version = 1\n[user]\nmap = \"range\"\n[workspace]\naudit = \"off\"\n")
+	words := []string{"run", "../p.toml", "--", "sh", "-c", "echo ready; cat /proc/self/uid_map /proc/self/gid_map; touch file; exec sleep 0.3"}
+	var first outcome
+	for i := range 3 {
+		settle()
+		o, goes := c.signalled(t, nil, nil, words...)
+		if i == 0 {
+			first = o
+		}
+		if o != first || o.status != 0 || strings.Count(o.out, "\n") < 4 {
+			t.Errorf("run %d: %+v, and the first %+v", i, o, first)
+		}
+		if i == 2 && goes {
+			t.Error("the Go runtime has started: nothing was kept")
+		}
+	}
+	// The helpers are setuid root, which a traced program's are not: they fail, and Go says so.
+	trace := filepath.Join(t.TempDir(), "trace")
+	c.before = []string{"strace", "-f", "-qqq", "-e", "trace=none", "-o", trace}
+	if o := c.run(t, "", nil, words...); o.status != 125 || strings.Count(o.err, "mapping") != 2 || strings.Count(o.err, "sbx: ") != 1 {
+		t.Errorf("with helpers that fail: %+v", o)
+	}
+}
+
 // TestKeptOff: with SBX_KEEP=off nothing is kept, and what was is not used.
 func TestKeptOff(t *testing.T) {
 	sbxtest.Require(t, sbxtest.UserNS, sbxtest.Tool("strace"))

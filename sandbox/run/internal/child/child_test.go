@@ -466,7 +466,7 @@ func TestEarlyBlock(t *testing.T) {
 	if !bytes.Equal(got, want) {
 		t.Errorf("the entry's block is\n%x\nand not\n%x", got, want)
 	}
-	if earlyCloseFD != 264 || earlyReadFD != 408 || unsafe.Sizeof(earlyClone) != 88 || unsafe.Offsetof(early.pidFD) != 40 {
+	if earlyCloseFD != 264 || earlyReadFD != 408 || unsafe.Sizeof(earlyClone) != 88 || unsafe.Offsetof(early.pidFD) != 56 {
 		t.Error("the assembly of the entry knows other numbers")
 	}
 	if want := prelude.CloneFlags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND; earlyClone.Flags != want {

@@ -14,7 +14,7 @@ import (
 var early struct {
 	block uintptr
 	pid   int64
-	pipes [3][2]int32 // status, report, go; reading end, writing end; the last is a socket pair
+	pipes [5][2]int32 // as Pipes; reading end, writing end; the third is a socket pair
 	pidFD int32
 }
 
@@ -79,7 +79,7 @@ const (
 
 // Pipes are the channels of a child that the entry started, each with its
 // reading and its writing end, close-on-exec.
-type Pipes struct{ Status, Report, Go [2]int }
+type Pipes struct{ Status, Report, Go, Sync, Map [2]int }
 
 // Early hands over, to its first caller, the child that was started before the
 // Go runtime: it runs the Prelude of program.Usual. There is none unless this
@@ -90,7 +90,7 @@ func Early() (c *Child, p Pipes, ok bool) {
 		return nil, p, false
 	}
 	ends := func(i int) [2]int { return [2]int{int(early.pipes[i][0]), int(early.pipes[i][1])} }
-	p = Pipes{Status: ends(0), Report: ends(1), Go: ends(2)}
+	p = Pipes{Status: ends(0), Report: ends(1), Go: ends(2), Sync: ends(3), Map: ends(4)}
 	// The mapping is none of Go's, and stays until Forget.
 	block := *(*unsafe.Pointer)(unsafe.Pointer(&early.block))
 	c = &Child{PID: int(early.pid), PidFD: int(early.pidFD), block: unsafe.Slice((*byte)(block), blockSize)}

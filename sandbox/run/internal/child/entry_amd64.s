@@ -152,6 +152,18 @@ pipe:
 	SYSCALL
 	TESTQ AX, AX
 	JNE  undo
+	ADDQ $8, R12
+more:
+	MOVQ $SYS_pipe2, AX
+	MOVQ R12, DI
+	MOVQ $O_CLOEXEC, SI
+	SYSCALL
+	TESTQ AX, AX
+	JNE  undo
+	ADDQ $8, R12
+	LEAQ ·early+56(SB), AX
+	CMPQ R12, AX
+	JNE  more
 
 	LEAQ ·earlyBlock(SB), SI
 	MOVQ BX, DI
@@ -190,7 +202,7 @@ pipe:
 	MOVQ $SYS_madvise, AX
 	SYSCALL
 
-	LEAQ ·early+40(SB), AX
+	LEAQ ·early+56(SB), AX
 	MOVQ AX, ·earlyClone+8(SB) // where the pidfd goes
 	SUBQ $32, SP
 	LEAQ ·earlyClone(SB), AX
@@ -220,7 +232,7 @@ each:
 	SYSCALL
 	MOVL $0, (R12)
 	ADDQ $4, R12
-	LEAQ ·early+40(SB), AX
+	LEAQ ·early+56(SB), AX
 	CMPQ R12, AX
 	JNE  each
 unmap:

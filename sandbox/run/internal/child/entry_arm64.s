@@ -120,6 +120,17 @@ pipe:
 	MOVD $SYS_socketpair, R8
 	SVC
 	CBNZ R0, undo
+	ADD  $8, R22
+more:
+	MOVD R22, R0
+	MOVD $O_CLOEXEC, R1
+	MOVD $SYS_pipe2, R8
+	SVC
+	CBNZ R0, undo
+	ADD  $8, R22
+	ADD  $56, R20, R9
+	CMP  R9, R22
+	BNE  more
 
 	MOVD $·earlyBlock(SB), R9
 	MOVD R19, R10
@@ -161,7 +172,7 @@ copy:
 	SVC
 
 	MOVD $·earlyClone(SB), R9
-	ADD  $40, R20, R10
+	ADD  $56, R20, R10
 	MOVD R10, 8(R9)
 	SUB  $48, RSP
 	MOVD R9, 8(RSP)
@@ -185,7 +196,7 @@ each:
 	SVC
 	MOVW ZR, (R22)
 	ADD  $4, R22
-	ADD  $40, R20, R9
+	ADD  $56, R20, R9
 	CMP  R9, R22
 	BNE  each
 unmap:

@@ -37,6 +37,12 @@ var quickly struct {
 	status [4]byte
 	wait   unix.Timespec
 	walk   walk
+	helper struct {
+		argv  [kept.MostWords + 1]*byte
+		envp  [3]*byte
+		words line
+		pid   [16]byte
+	}
 }
 
 // Taken is a sandbox that was started before the Go runtime, for whoever goes on
@@ -53,9 +59,10 @@ type Taken struct {
 	File int
 	Plan int64
 
-	begun bool
-	pid   int64
-	pidFD int32
+	begun   bool
+	helpers [2]int // processes that map ids
+	pid     int64
+	pidFD   int32
 }
 
 // Tree is what was seen of a tree before the command could write; FD is -1 for none.
@@ -121,6 +128,11 @@ func quick() {
 	q := &quickly
 	q.taken.Claim, q.taken.Tree.FD = -1, -1
 	if !matches(words, env) || !holds() || !begin() {
+		if q.taken.helpers != [2]int{} { // the ids of this child are mapped, or will be
+			mapped()
+			undo()
+			return
+		}
 		for _, fd := range [...]int{q.taken.File, q.taken.Claim, q.taken.Tree.FD} {
 			if fd > 0 {
 				call(unix.SYS_CLOSE, uintptr(fd), 0, 0, 0)
@@ -382,6 +394,12 @@ func begin() bool {
 	if !mark() {
 		return false
 	}
+	helpers := false
+	if header(kept.AtHelpers) > 0 {
+		if helpers = mapping(); !helpers {
+			return false
+		}
+	}
 	const first = program.FirstOp + kept.Skipped*program.OpSize
 	length := uintptr(header(kept.AtLength))
 	if length > program.AnotherAt-first ||
@@ -394,12 +412,66 @@ func begin() bool {
 		unblock()
 		return false
 	}
-	for i, end := range [...]int{1, 1, 0} { // the child's ends
-		call(unix.SYS_CLOSE, uintptr(early.pipes[i][end]), 0, 0, 0)
-		early.pipes[i][end] = 0
+	ours := [...]int{0, 0, 1}
+	for i := range early.pipes {
+		for end := range early.pipes[i] {
+			if i < len(ours) && end == ours[i] || i == 3 && end == 1 && helpers {
+				continue
+			}
+			call(unix.SYS_CLOSE, uintptr(early.pipes[i][end]), 0, 0, 0)
+			early.pipes[i][end] = 0
+		}
 	}
 	q.poll[1] = unix.PollFd{Fd: int32(signals), Events: unix.POLLIN}
 	return true
+}
+
+// mapping starts the helpers that map a range of ids, both at once: each is a program
+// start of its own.
+func mapping() bool {
+	q := &quickly
+	null := call(unix.SYS_OPENAT, here, uintptr(unsafe.Pointer(unsafe.StringData("/dev/null\x00"))), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if null < 3 {
+		return false
+	}
+	h := &q.helper
+	h.words = line{b: h.pid[:]}
+	h.words.number(int(early.pid))
+	h.envp[0], h.envp[1] = unsafe.StringData("PATH=/usr/bin:/bin\x00"), unsafe.StringData("LC_ALL=C\x00")
+	for i := range q.taken.helpers {
+		n, at := uintptr(header(kept.AtHelpers+2*uintptr(i))), header(kept.AtHelpers+2*uintptr(i)+1)
+		if n < 2 || n > kept.MostWords {
+			return false
+		}
+		for j := range n {
+			h.argv[j] = text(at)
+			at += uint64(len(cstring(text(at)))) + 1
+		}
+		h.argv[1], h.argv[n] = &h.pid[0], nil
+		q.taken.helpers[i] = vexec(h.argv[0], &h.argv[0], &h.envp[0], null, &asking.before)
+	}
+	call(unix.SYS_CLOSE, uintptr(null), 0, 0, 0)
+	return true
+}
+
+// mapped waits for the helpers and tells the child that its ids are mapped.
+func mapped() bool {
+	q := &quickly
+	ok := true
+	for _, pid := range q.taken.helpers {
+		if pid <= 0 {
+			ok = false
+			continue
+		}
+		for call(unix.SYS_WAIT4, uintptr(pid), uintptr(unsafe.Pointer(&q.status)), 0, 0) == -int(unix.EINTR) {
+		}
+		ok = ok && q.status == [4]byte{}
+	}
+	q.status[0] = 1
+	ok = ok && call(unix.SYS_WRITE, uintptr(early.pipes[3][1]), uintptr(unsafe.Pointer(&q.status)), 1, 0) == 1
+	call(unix.SYS_CLOSE, uintptr(early.pipes[3][1]), 0, 0, 0)
+	early.pipes[3][1] = 0
+	return ok
 }
 
 // tellGo sends the byte that lets the child go on.
@@ -439,6 +511,10 @@ func mark() bool {
 // do or say anything about it.
 func stand() {
 	q := &quickly
+	if q.taken.helpers != [2]int{} && !mapped() {
+		undo()
+		return
+	}
 	if !comes(early.pipes[1][0], forever) {
 		handOver()
 		return

@@ -40,7 +40,11 @@ const (
 	AtPlan    // where the Plan is
 	AtClaim   // path of the workspace that is to be locked, 0 for none
 	AtAlone   // 1: exclusively
-	AtTree    // path of the tree that is to be looked at afterwards, 0 for none
+	AtHelpers // two command lines, for each how many words and where, as AtArgc: see Helpers
+	_
+	_
+	_
+	AtTree // path of the tree that is to be looked at afterwards, 0 for none
 	headWords
 )
 
@@ -50,6 +54,9 @@ const Skipped = 5
 
 // MostMeta is how large AtMeta may be.
 const MostMeta = 48 << 10
+
+// MostWords is how many words a helper's command line may have.
+const MostWords = 64
 
 // The words of a check. The first is its seen.Kind, with its Bits from bit 8 on, and
 // of a Call, from bit 16 on, which argument is a buffer, from 1.
@@ -78,12 +85,15 @@ type Start struct {
 	Argv, Env []string
 	Passed    []string // the command's environment
 	Checks    []seen.Check
-	Pipes     [6]int
+	Pipes     [10]int
 	Claim     string
 	Alone     bool
 	Tree      string
-	Program   []byte // from operation number Skipped on
-	Plan      []byte
+	// Helpers are the programs that map a range of ids, with their arguments; in the
+	// place of the process's number stands an empty one. Empty for none.
+	Helpers [2][]string
+	Program []byte // from operation number Skipped on
+	Plan    []byte
 }
 
 // Name is the file's name in the directory of starts.
@@ -194,6 +204,14 @@ func (s *Start) Encode() ([]byte, error) {
 	if s.loose() {
 		h[AtLoose] = 1
 	}
+	lists := []int{AtArgv, AtEnv}
+	for i, words := range s.Helpers {
+		if len(words) > MostWords {
+			return nil, fmt.Errorf("%s has %d arguments, more than %d", words[0], len(words), MostWords)
+		}
+		h[AtHelpers+2*i], h[AtHelpers+2*i+1] = uint64(len(words)), f.list(words)
+		lists = append(lists, AtHelpers+2*i+1)
+	}
 	for i := range s.Checks {
 		f.check(&s.Checks[i])
 	}
@@ -211,16 +229,16 @@ func (s *Start) Encode() ([]byte, error) {
 	if s.Alone {
 		h[AtAlone] = 1
 	}
-	return f.lay(s, paths)
+	return f.lay(s, lists, paths)
 }
 
 // lay puts the parts one after the other.
-func (f *file) lay(s *Start, paths map[int]string) ([]byte, error) {
+func (f *file) lay(s *Start, lists []int, paths map[int]string) ([]byte, error) {
 	h := &f.head
 	pipes := 8 * uint64(headWords)
 	checks := pipes + 8*uint64(len(s.Pipes))
 	text := checks + 8*uint64(len(f.words))
-	for _, at := range []int{AtArgv, AtEnv} {
+	for _, at := range lists {
 		h[at] += text
 	}
 	for at, path := range paths {
