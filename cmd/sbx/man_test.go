@@ -128,6 +128,7 @@ func mainPage(verbs []cli.Command) string {
 	}
 	r.section("ENVIRONMENT")
 	r.item("NO_COLOR", "no colours, whatever its value; there are none either where output is no terminal")
+	r.item("SBX_KEEP", "off: no start of a sandbox is kept in the runtime directory, or done again from what was kept")
 	r.item("SHELL", "the shell of sbx shell")
 	r.item("XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_DATA_HOME", "where profiles, agreements of trust and persistent homes are kept, each in a directory sbx; by default ~/.config, ~/.local/state and ~/.local/share")
 	r.text("Inside, the variables container=sbx, SBX=1 and SBX_NAME are set.")
