@@ -39,6 +39,9 @@ func Resumed() (*Start, *sandbox.Plan, error) {
 	return st, p, nil
 }
 
+// Resumes says that Resumed has something to give.
+func Resumes() bool { return child.Left() }
+
 // goOn is Run for a sandbox that was started already.
 func (st *Start) goOn(p *sandbox.Plan, a Attendant) (Status, error) {
 	t := st.taken

@@ -174,7 +174,7 @@ var rules = []struct {
 	},
 	{
 		pkg: verbs + "shim",
-		may: []string{"github.com/BurntSushi/toml"},
+		may: []string{"github.com/BurntSushi/toml", "sandbox/seen", sys},
 		why: "the form of a file, and nothing of what it starts",
 	},
 	{
@@ -450,7 +450,7 @@ var rules = []struct {
 	},
 	{
 		pkg: verbs + "wrapping",
-		may: []string{verbs + "cli", verbs + "launch", verbs + "options", verbs + "screen", verbs + "shim", "profiles", "slirp", pflag, toml},
+		may: []string{verbs + "cli", verbs + "launch", verbs + "options", verbs + "screen", verbs + "shim", "profiles", "slirp", "sandbox/seen", pflag, toml},
 		why: "files in the place of programs, and what they start",
 	},
 	{

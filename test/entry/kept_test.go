@@ -518,3 +518,42 @@ func TestKeptFew(t *testing.T) {
 		}
 	}
 }
+
+// TestKeptShim: a wrapped program's start is kept as well, until its shim, or what it
+// stands for, is another one.
+func TestKeptShim(t *testing.T) {
+	sbxtest.Require(t, sbxtest.UserNS, sbxtest.Tool("strace"))
+	sbxtest.Leftovers(t)
+	c := newCaller(t, link(t, "-ldflags=-E=sbx_entry"))
+	shim := func(word string) {
+		c.write(t, "shims/sh", "#!"+c.sbx+" shim\ncommand = \"sh\"\nprofile = \"builtin:build\"\nflags = [\"-e\", \"WORD="+word+"\"]\n")
+		if err := os.Chmod(c.home+"/shims/sh", 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shim("one")
+	c.write(t, "bin/other", "")
+	wrapped := *c
+	wrapped.sbx = c.home + "/shims/sh"
+	wrapped.env = []string{"PATH=" + c.home + "/bin:" + os.Getenv("PATH")}
+	words := []string{"-c", "echo $WORD; exit $((${#WORD} - 3))"}
+	warm(t, call{&wrapped, words})
+	if got, kept := wrapped.again(t, words...); !kept || got != (outcome{out: "one\n"}) {
+		t.Errorf("kept: %v, %+v", kept, got)
+	}
+	shim("three")
+	if got, kept := wrapped.again(t, words...); kept || got.out != "three\n" || got.status != 2 {
+		t.Errorf("with another shim, kept: %v, %+v", kept, got)
+	}
+	warm(t, call{&wrapped, words})
+	if got, kept := wrapped.again(t, words...); !kept || got.out != "three\n" || got.status != 2 {
+		t.Errorf("a status that is not 0, kept: %v, %+v", kept, got)
+	}
+	c.write(t, "bin/sh", "#!/bin/sh\necho mine\n")
+	if err := os.Chmod(c.home+"/bin/sh", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, kept := wrapped.again(t, words...); kept {
+		t.Error("kept, though PATH has another program of that name first")
+	}
+}

@@ -10,14 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-sandbox/sbx/sandbox/run"
+	"github.com/sbx-sandbox/sbx/sandbox/seen"
 )
 
 // InSandbox reports whether this process is in a sandbox of sbx's already. The
 // environment is not asked: a Makefile can set it before its recipes are run.
 // PID 1's name can only be seen to be another where there is no /proc.
-func InSandbox() bool {
-	name, err := os.ReadFile("/proc/1/comm")
-	return err == nil && string(name) == "sbx-init\n"
+func InSandbox() bool { return InSandboxSeen(nil) }
+
+// InSandboxSeen is InSandbox; what was looked at is remembered in log.
+func InSandboxSeen(log *seen.Log) bool {
+	name, err := log.Text("/proc/1/comm")
+	return err == nil && name == "sbx-init\n"
 }
 
 // BecomeProgram replaces this process by a program of the host, with the
@@ -39,11 +43,12 @@ func (e *execError) Error() string { return fmt.Sprintf("executing %s: %v", e.pa
 func (e *execError) Unwrap() error { return e.err }
 
 // FindProgram looks name up in the directories of PATH but for those in skip,
-// which may have several names. "" = it is in none of them.
-func FindProgram(name string, skip ...string) string {
-	var left []os.FileInfo
+// which may have several names. "" = it is in none of them. What is looked at is
+// remembered in log, which may be nil.
+func FindProgram(log *seen.Log, name string, skip ...string) string {
+	var left []unix.Stat_t
 	for _, dir := range skip {
-		if st, err := os.Stat(dir); err == nil {
+		if st, err := log.Stat(dir); err == nil {
 			left = append(left, st)
 		}
 	}
@@ -51,15 +56,15 @@ func FindProgram(name string, skip ...string) string {
 		if dir == "" {
 			dir = "."
 		}
-		st, err := os.Stat(dir)
-		if err != nil || slices.ContainsFunc(left, func(l os.FileInfo) bool { return os.SameFile(l, st) }) {
+		st, err := log.Stat(dir)
+		if err != nil || slices.ContainsFunc(left, func(l unix.Stat_t) bool { return l.Dev == st.Dev && l.Ino == st.Ino }) {
 			continue
 		}
 		path := filepath.Join(dir, name)
 		if !strings.Contains(path, "/") {
 			path = "./" + path
 		}
-		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && unix.Access(path, unix.X_OK) == nil {
+		if st, err := log.Stat(path); err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && unix.Access(path, unix.X_OK) == nil {
 			return path
 		}
 	}

@@ -19,13 +19,22 @@ import (
 // call: nobody is told of it, and nothing comes after it.
 func keeps(inv *cli.Invocation, ref string, o *options.Options) bool {
 	l := o.Life
-	if ref == "-" || inv.Verb == nil || inv.Verb.Name != options.RunVerb || inv.Back != nil || l == nil || o.Named() != "" {
+	_, passed := os.LookupEnv("LISTEN_PID")
+	switch {
+	case ref == "-", passed, inv.Verb == nil, inv.Back != nil, o.Named() != "", os.Getenv("SBX_KEEP") == "off":
+		return false
+	case l == nil: // a plain run, of a wrapped program's
+		return inv.Verb.Name == options.ShimVerb
+	case inv.Verb.Name != options.RunVerb:
 		return false
 	}
-	_, passed := os.LookupEnv("LISTEN_PID")
-	return !passed && os.Getenv("SBX_KEEP") != "off" && !l.Detach && l.Remove == "" && l.Cidfile == "" && l.Pidfile == "" && l.StatusFD < 0 && !l.Notifies() &&
+	return !l.Detach && l.Remove == "" && l.Cidfile == "" && l.Pidfile == "" && l.StatusFD < 0 && !l.Notifies() &&
 		len(l.Labels) == 0 && l.Restart == (supervise.Policy{})
 }
+
+// Resumes says whether a sandbox was started from what was kept, and nobody has gone on
+// with it yet: Start does.
+func Resumes() bool { return run.Resumes() }
 
 // startsBase is where starts are kept: only in the runtime directory, which the system
 // empties when the user has logged out.

@@ -61,7 +61,9 @@ func Start(inv *cli.Invocation, ref string, argv []string, o *options.Options, a
 		}
 		return resume(inv, ref, argv, o, begun, plan)
 	}
-	if adjust == nil && keeps(inv, ref, o) {
+	if adjust != nil || !keeps(inv, ref, o) {
+		inv.Seen = nil
+	} else if inv.Seen == nil {
 		inv.Seen = &seen.Log{}
 	}
 	prof, err := inv.Load(ref)

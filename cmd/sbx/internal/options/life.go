@@ -91,6 +91,9 @@ func LifeFlags(fs *pflag.FlagSet) *Life {
 // RunVerb is the verb that most others are told from.
 const RunVerb = "run"
 
+// ShimVerb is that of what stands for a wrapped program.
+const ShimVerb = "shim"
+
 // AllFlags declares all flags of the verb run.
 func AllFlags(fs *pflag.FlagSet) *Options {
 	o := RunFlags(fs)

@@ -12,6 +12,9 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/sandbox/seen"
 )
 
 // Shim is what a file says. Its first line makes sbx its interpreter and is a
@@ -60,12 +63,13 @@ const Bypass = "SBX_WRAP"
 const maxSize = 64 << 10
 
 // Read reads a file that sbx wrap install has made, and perhaps a person
-// has changed.
-func Read(file string) (Shim, error) {
-	f, err := os.Open(file)
+// has changed. That it was read is remembered in log, which may be nil.
+func Read(log *seen.Log, file string) (Shim, error) {
+	fd, err := log.Open(file, unix.O_RDONLY)
 	if err != nil {
-		return Shim{}, err
+		return Shim{}, &os.PathError{Op: "open", Path: file, Err: err}
 	}
+	f := os.NewFile(uintptr(fd), file)
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	switch {

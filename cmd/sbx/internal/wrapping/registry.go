@@ -192,7 +192,7 @@ const sparse = "sparse+"
 // answered is what a program answers. Only it knows all places where its settings can
 // be.
 func answered(shims, program string, args ...string) (string, error) {
-	path := cli.FindProgram(program, shims)
+	path := cli.FindProgram(nil, program, shims)
 	if !filepath.IsAbs(path) { // one that lies where the caller stands is nobody to ask
 		return "", fmt.Errorf("there is no %s on PATH that could be asked for its registry; name it, as in --registry=https://REGISTRY", program)
 	}

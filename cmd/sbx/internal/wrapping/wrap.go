@@ -154,7 +154,7 @@ func ownPath() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if found := cli.FindProgram("sbx"); found != "" && filepath.IsAbs(found) {
+	if found := cli.FindProgram(nil, "sbx"); found != "" && filepath.IsAbs(found) {
 		a, err1 := os.Stat(found)
 		b, err2 := os.Stat(exe)
 		if err1 == nil && err2 == nil && os.SameFile(a, b) {
@@ -169,7 +169,7 @@ func ownPath() (string, error) {
 func writeShim(dir string, s shim.Shim, self string) error {
 	file := filepath.Join(dir, s.Command)
 	if _, err := os.Lstat(file); err == nil {
-		if _, err := shim.Read(file); err != nil {
+		if _, err := shim.Read(nil, file); err != nil {
 			return fmt.Errorf("there is something else already: %w", err)
 		}
 	}
@@ -260,8 +260,8 @@ const inUse = "in use"
 
 // wrapLineOf looks at the shim called name in dir.
 func wrapLineOf(dir, name string) wrapLine {
-	l := wrapLine{Program: name, StandsFor: cli.FindProgram(name, dir), State: inUse}
-	s, err := shim.Read(filepath.Join(dir, name))
+	l := wrapLine{Program: name, StandsFor: cli.FindProgram(nil, name, dir), State: inUse}
+	s, err := shim.Read(nil, filepath.Join(dir, name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		l.State = "not wrapped"
@@ -273,7 +273,7 @@ func wrapLineOf(dir, name string) wrapLine {
 	switch {
 	case l.StandsFor == "":
 		l.State = "not installed"
-	case cli.FindProgram(name) != filepath.Join(dir, name):
+	case cli.FindProgram(nil, name) != filepath.Join(dir, name):
 		l.State = "PATH has another first"
 	}
 	return l
@@ -409,7 +409,7 @@ func wrapRm(inv *cli.Invocation, all bool) error {
 		if err := shim.CheckProgram(name); err != nil {
 			return cli.WrongUsage(err)
 		}
-		if _, err := shim.Read(filepath.Join(dir, name)); err != nil {
+		if _, err := shim.Read(nil, filepath.Join(dir, name)); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("%s is not wrapped; sbx wrap ls lists what is", name)
 			}

@@ -215,10 +215,7 @@ more:
 	CMPQ AX, $0xfffffffffffff001
 	JCC  undo
 	MOVQ AX, ·early+8(SB)
-	MOVQ 16(SP), SI
-	CMPL (SI), $0x006e7572 // run, whose start may be kept: quick.go
-	JNE  runtime
-	LEAQ ·quick(SB), R12
+	LEAQ ·quick(SB), R12 // its start may be kept
 	JMP  without
 
 	// Whatever is not 0 was opened: the standard descriptors were there.

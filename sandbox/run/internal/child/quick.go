@@ -89,6 +89,9 @@ func TakeOver() (*Taken, bool) {
 	return &t, true
 }
 
+// Left says that TakeOver has something to hand over.
+func Left() bool { return quickly.taken.begun }
+
 // word is one of the header's, or of another table of words in the file.
 func word(at uintptr) uint64 {
 	q := &quickly
