@@ -23,7 +23,7 @@ for i in 2 3 4 5; do
 	from=made:$i
 done
 "$sbx" image inspect made:5 | tr -d ' \n' | grep -o '"layers":\[[^]]*\]' | grep -q '\("[^"]*",\)\{4\}"[^"]*"\]' || { echo "made:5 has not five layers" >&2; exit 1; }
-head="\"/usr/bin/env\", \"XDG_DATA_HOME=$XDG_DATA_HOME\", \"{sbx}\", \"run\", \"-q\""
+head="\"/usr/bin/env\", \"SBX_KEEP=off\", \"XDG_DATA_HOME=$XDG_DATA_HOME\", \"{sbx}\", \"run\", \"-q\""
 cat >"$dir/candidates.json" <<END
 [
   {"name": "directory", "requires": ["{sbx}"], "in": ["start"], "version": ["{sbx}", "version"],
