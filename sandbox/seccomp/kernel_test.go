@@ -313,8 +313,8 @@ func TestForeign(t *testing.T) {
 	}
 	out, err := helper(t, "none", t.TempDir(), "int80")
 	if err != nil || strings.TrimSpace(out) != "returned" {
-		first, _, _ := strings.Cut(out, "\n")
-		t.Skipf("needs ia32: without a filter int 0x80 gives %v, %q", err, first)
+		first, _, _ := strings.Cut(fmt.Sprintf("%q, %v", out, err), "\n") // of a trace
+		t.Skipf("needs ia32: without a filter int 0x80 gives %s", first)
 	}
 	for _, name := range []string{"default", "build", "strict"} {
 		_, err := helper(t, name, t.TempDir(), "int80")
