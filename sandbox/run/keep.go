@@ -124,16 +124,17 @@ func (k *Keep) write(argv []string, text []byte) {
 		return
 	}
 	name := filepath.Join(dir, kept.Name(argv, string(buf[:n-1]), types))
-	tmp := name + "." + strconv.Itoa(unix.Getpid())
-	fd, err := unix.Open(tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	// Without a name until it is whole: nothing is left of it whenever this is killed.
+	fd, err := unix.Open(dir, unix.O_WRONLY|unix.O_TMPFILE|unix.O_CLOEXEC, 0o600)
 	if err != nil {
+		return // the file system can't do that: overlayfs before Linux 6.1, say
+	}
+	defer unix.Close(fd)
+	if m, err := unix.Write(fd, text); err != nil || m != len(text) {
 		return
 	}
-	m, err := unix.Write(fd, text)
-	unix.Close(fd)
-	if err != nil || m != len(text) || unix.Rename(tmp, name) != nil {
-		_ = unix.Unlink(tmp)
-	}
+	_ = unix.Unlink(name)
+	_ = unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
 	dropOldest(dir)
 }
 

@@ -243,12 +243,12 @@ func Exists(path string) bool {
 }
 
 // Runtime lists what is in the runtime directory below home. That of sbx's own
-// may stay, empty.
+// may stay, with nothing in it but the starts that are kept.
 func Runtime(home string) (left []string) {
 	for _, dir := range []string{home + "/run", home + "/run/sbx"} {
 		names, _ := os.ReadDir(dir)
 		for _, n := range names {
-			if dir != home+"/run" || n.Name() != "sbx" {
+			if (dir != home+"/run" || n.Name() != "sbx") && (dir == home+"/run" || n.Name() != "starts") {
 				left = append(left, n.Name())
 			}
 		}
