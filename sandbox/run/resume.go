@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/audit"
 	"github.com/sbx-sandbox/sbx/sandbox/program"
@@ -87,10 +89,8 @@ func (s *sandboxed) rejoin(t *child.Taken) error {
 	}
 	if t.Runs {
 		s.since = time.Unix(t.Since.Unix())
-	} else if t.Signal != 0 {
-		if err := s.one(t.Signal); err != nil {
-			return err
-		}
+	} else if err := s.took(t.Signal); err != nil {
+		return err
 	}
 	if err := s.readReport(); err != nil {
 		return err
@@ -101,8 +101,18 @@ func (s *sandboxed) rejoin(t *child.Taken) error {
 			return err
 		}
 	}
-	if t.Runs && t.Signal != 0 {
-		return s.one(t.Signal)
+	if t.Runs {
+		return s.took(t.Signal)
 	}
 	return nil
+}
+
+// took acts on a signal that was taken before the Go runtime was started, 0 for none,
+// and with it on those that came since: one may be a SIGCONT.
+func (w *watch) took(sig unix.Signal) error {
+	if sig == 0 {
+		return nil
+	}
+	w.had = []byte{byte(sig)}
+	return w.take()
 }

@@ -21,6 +21,7 @@ import (
 type watch struct {
 	s       *sandboxed
 	signals int       // pipe of signal numbers
+	had     []byte    // signals that were taken before, see took
 	running bool      // the command has started
 	last    time.Time // of the last SIGINT
 	expired bool      // the timeout has passed
@@ -257,11 +258,13 @@ func (w *watch) clock() {
 // take acts on the signals that have come.
 func (w *watch) take() error {
 	var b [64]byte
-	n, err := unix.Read(w.signals, b[:])
+	had := copy(b[:], w.had)
+	w.had = nil
+	n, err := unix.Read(w.signals, b[had:])
 	if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
 		return fmt.Errorf("reading caught signals: %w", err)
 	}
-	come := b[:max(n, 0)]
+	come := b[:had+max(n, 0)]
 	for i, s := range come {
 		if unix.Signal(s) == unix.SIGTSTP && bytes.IndexByte(come[i:], byte(unix.SIGCONT)) >= 0 {
 			continue // SIGCONT takes a stop back (signal(7)); stopped now, nobody would continue it

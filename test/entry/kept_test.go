@@ -352,6 +352,84 @@ func TestKeptEnds(t *testing.T) {
 	}
 }
 
+// TestKeptContinued: a SIGCONT that comes while the Go runtime starts, to stop itself,
+// takes the stop back.
+func TestKeptContinued(t *testing.T) {
+	sbxtest.Require(t, sbxtest.UserNS, sbxtest.Tool("strace"))
+	sbxtest.Leftovers(t)
+	c := newCaller(t, link(t, "-ldflags=-E=sbx_entry"))
+	c.write(t, "p.toml", "version = 1\n[workspace]\naudit = \"off\"\n")
+	words := []string{"run", "../p.toml", "--", "sh", "-c", "echo ready; sleep 0.2"}
+	warm(t, call{c, words})
+	for range 5 {
+		cmd := c.command(nil, words...)
+		pipe, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pipe.Read(make([]byte, 6)); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Process.Signal(syscall.SIGTSTP)
+		time.Sleep(2 * time.Millisecond)
+		_ = cmd.Process.Signal(syscall.SIGCONT)
+		late := time.AfterFunc(20*time.Second, func() {
+			_ = cmd.Process.Kill()
+		})
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("stopped and continued, it ended with %v", err)
+		}
+		late.Stop()
+	}
+}
+
+// TestKeptTerminated: a second signal that follows at once, as timeout(1) sends it, is for
+// the command as well, whenever it comes.
+func TestKeptTerminated(t *testing.T) {
+	sbxtest.Require(t, sbxtest.UserNS, sbxtest.Tool("strace"))
+	sbxtest.Leftovers(t)
+	for _, audit := range []string{"off", "report"} {
+		c := newCaller(t, link(t, "-ldflags=-E=sbx_entry"))
+		c.write(t, "p.toml", "version = 1\n[workspace]\naudit = \""+audit+"\"\n")
+		words := []string{"run", "../p.toml", "--", "sh", "-c", "trap 'sleep 0.1; echo bye; exit 4' TERM; echo ready; test $0 = warm || while :; do sleep 0.01; done"}
+		warm(t, call{c, append(words[:len(words):len(words)], "warm")})
+		settle()
+		for i := range 22 {
+			o := c.twice(t, time.Duration(i)*3*time.Millisecond, words...)
+			if want := (outcome{"bye\n", "", 4}); o != want {
+				t.Errorf("audit %s: run %d: %+v", audit, i, o)
+			}
+		}
+	}
+}
+
+// twice starts sbx and sends it SIGTERM twice, some time after it says "ready".
+func (c *caller) twice(t *testing.T, after time.Duration, words ...string) outcome {
+	t.Helper()
+	cmd := c.command(nil, words...)
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	cmd.Stderr = &errs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pipe.Read(make([]byte, 6)); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(after)
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	_, _ = out.ReadFrom(pipe)
+	_ = cmd.Wait()
+	return outcome{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+}
+
 // signalled starts sbx, sends it signals, and says whether it was a Go program by
 // then: one has reserved address space, by a gigabyte.
 func (c *caller) signalled(t *testing.T, env []string, signals []syscall.Signal, words ...string) (outcome, bool) {

@@ -35,7 +35,8 @@ var quickly struct {
 	poll   [2]unix.PollFd
 	info   [128]byte
 	status [4]byte
-	wait   unix.Timespec
+	now    unix.Timespec
+	last   int64 // when the last SIGINT came
 	walk   walk
 	helper struct {
 		argv  [kept.MostWords + 1]*byte
@@ -195,9 +196,9 @@ func find(words []*byte, env unsafe.Pointer) bool {
 	n := call(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&q.meta)), unsafe.Sizeof(q.meta), 0)
 	if call(unix.SYS_FSTAT, uintptr(fd), uintptr(unsafe.Pointer(st)), 0, 0) == 0 && st.Mode == unix.S_IFREG|0o600 && int(st.Uid) == uid && n > 0 {
 		q.size = uintptr(n)
-		if meta := uintptr(header(kept.AtMeta)); header(kept.AtMagic) == kept.Magic && meta <= q.size && meta > 0 && header(kept.AtSize) == uint64(st.Size) {
+		if meta := uintptr(header(kept.AtMeta)); header(kept.AtMagic) == kept.Magic && meta <= q.size && meta >= 8*kept.HeadWords && meta%8 == 0 && header(kept.AtSize) == uint64(st.Size) {
 			q.size = meta
-			if *text(header(kept.AtMeta) - 1) == 0 {
+			if kept.Sum(q.meta[kept.AtSum+1:meta/8]) == header(kept.AtSum) && *text(header(kept.AtMeta) - 1) == 0 {
 				return true
 			}
 		}
@@ -394,19 +395,11 @@ func begin() bool {
 			return false
 		}
 	}
-	if !mark() {
+	if !mark() || !give() {
 		return false
 	}
-	helpers := false
-	if header(kept.AtHelpers) > 0 {
-		if helpers = mapping(); !helpers {
-			return false
-		}
-	}
-	const first = program.FirstOp + kept.Skipped*program.OpSize
-	length := uintptr(header(kept.AtLength))
-	if length > program.AnotherAt-first ||
-		call(unix.SYS_PREAD64, uintptr(t.File), early.block+first, length, uintptr(header(kept.AtProgram))) != int(length) {
+	helpers := header(kept.AtHelpers) > 0
+	if helpers && !mapping() {
 		return false
 	}
 	call(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&q.mask)), 0, 8)
@@ -477,6 +470,18 @@ func mapped() bool {
 	return ok
 }
 
+// give puts the Program where the child reads it from, once it is told to go on.
+func give() bool {
+	const first = program.FirstOp + kept.Skipped*program.OpSize
+	length := uintptr(header(kept.AtLength))
+	if length > program.AnotherAt-first || length%8 != 0 ||
+		call(unix.SYS_PREAD64, uintptr(quickly.taken.File), early.block+first, length, uintptr(header(kept.AtProgram))) != int(length) {
+		return false
+	}
+	block := *(*unsafe.Pointer)(unsafe.Pointer(&early.block))
+	return kept.Sum(unsafe.Slice((*uint64)(unsafe.Add(block, first)), length/8)) == header(kept.AtWhole)
+}
+
 // tellGo sends the byte that lets the child go on.
 func tellGo() bool {
 	q := &quickly
@@ -518,7 +523,7 @@ func stand() {
 		undo()
 		return
 	}
-	if !comes(early.pipes[1][0], forever) {
+	if !comes(early.pipes[1][0]) {
 		handOver()
 		return
 	}
@@ -528,11 +533,7 @@ func stand() {
 	}
 	q.taken.Runs = true
 	call(unix.SYS_CLOCK_GETTIME, unix.CLOCK_REALTIME, uintptr(unsafe.Pointer(&q.taken.Since)), 0, 0)
-	patience := int64(forever)
-	if q.taken.Tree.FD >= 0 {
-		patience = soon
-	}
-	if !comes(early.pipes[0][0], patience) {
+	if !comes(early.pipes[0][0]) {
 		handOver()
 		return
 	}
@@ -551,26 +552,14 @@ func stand() {
 	handOver()
 }
 
-// How long to wait for something, in nanoseconds. A command that takes longer than
-// soon gives the runtime time to start, which then is there for the audit.
-const (
-	forever = -1
-	soon    = 20_000_000
-)
-
 // comes says that there is something to read from fd, or its end. It says no where a
-// signal comes first, or the time is over.
-func comes(fd int32, patience int64) bool {
+// signal comes first that is not just passed on.
+func comes(fd int32) bool {
 	q := &quickly
 	q.poll[0] = unix.PollFd{Fd: fd, Events: unix.POLLIN}
-	q.wait = unix.Timespec{Nsec: patience}
-	limit := uintptr(0)
-	if patience >= 0 {
-		limit = uintptr(unsafe.Pointer(&q.wait)) // the kernel writes what is left of it
-	}
 	for {
-		n := call(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&q.poll)), uintptr(len(q.poll)), limit, 0)
-		if n == 0 || n < 0 && n != -int(unix.EINTR) {
+		n := call(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&q.poll)), uintptr(len(q.poll)), 0, 0)
+		if n < 0 && n != -int(unix.EINTR) {
 			return false
 		}
 		if n > 0 && q.poll[0].Revents != 0 { // first, as in watch.until
@@ -578,10 +567,36 @@ func comes(fd int32, patience int64) bool {
 		}
 		if n > 0 && q.poll[1].Revents != 0 &&
 			call(unix.SYS_READ, uintptr(q.poll[1].Fd), uintptr(unsafe.Pointer(&q.info)), uintptr(len(q.info)), 0) == len(q.info) {
-			q.taken.Signal = unix.Signal(q.info[0])
-			return false
+			if sig := unix.Signal(q.info[0]); !passOn(sig) {
+				q.taken.Signal = sig
+				return false
+			}
 		}
 	}
+}
+
+// impatience is how soon a second SIGINT must follow to kill, in nanoseconds, as in
+// package run.
+const impatience = 2_000_000_000
+
+// passOn gives the command a signal, if it runs and that is all there is to do. The Go
+// runtime lets some signals through from its first moment on, blocked or not, and long
+// before they are caught: SIGTERM would end this process, and all of the sandbox
+// at once, where it comes twice as it does from timeout(1).
+func passOn(sig unix.Signal) bool {
+	q := &quickly
+	if !q.taken.Runs || sig == unix.SIGTSTP || int(sig) > 31 {
+		return false
+	}
+	if sig == unix.SIGINT {
+		call(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&q.now)), 0, 0)
+		if q.last != 0 && q.now.Nano()-q.last < impatience {
+			sig = unix.SIGKILL
+		}
+		q.last = q.now.Nano()
+	}
+	call(unix.SYS_PIDFD_SEND_SIGNAL, uintptr(early.pidFD), uintptr(sig), 0, 0)
+	return true
 }
 
 // putBack puts n bytes of the command's wait status where they can be read again.
@@ -598,7 +613,8 @@ func putBack(n int) bool {
 	return true
 }
 
-// handOver leaves the sandbox to the runtime. Signals remain blocked: see Listen.
+// handOver leaves the sandbox to the runtime. Signals remain blocked, but for those that
+// it lets through, see passOn, until Listen.
 func handOver() {
 	q := &quickly
 	t := &q.taken

@@ -3,6 +3,7 @@ package child
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"unsafe"
@@ -227,6 +228,9 @@ func TestFind(t *testing.T) {
 		{"empty", write(func([]byte) []byte { return nil }), false},
 		{"longer", write(func(b []byte) []byte { return append(b, 0) }), false},
 		{"of another version", write(func(b []byte) []byte { b[7]++; return b }), false},
+		{"with another lock", write(func(b []byte) []byte { b[8*kept.AtAlone] ^= 1; return b }), false},
+		{"with another check", write(func(b []byte) []byte { b[8*kept.HeadWords+8*6] ^= 1; return b }), false},
+		{"with blocks that were never written", write(func(b []byte) []byte { clear(b[8*kept.HeadWords:]); return b }), false},
 		{"a link", func(t *testing.T, path string) {
 			if err := os.Rename(path, path+"x"); err != nil {
 				t.Fatal(err)
@@ -259,6 +263,54 @@ func TestFind(t *testing.T) {
 			t.Errorf("with %q something was found", dir)
 		}
 	}
+}
+
+// TestGive: a Program that was damaged is not given to the child.
+func TestGive(t *testing.T) {
+	block := make([]uint64, blockSize/8)
+	early.block = uintptr(unsafe.Pointer(&block[0]))
+	defer func() { early.block = 0 }()
+	for _, tt := range []struct {
+		name   string
+		damage func(prog []byte) // as it stands in the file
+		ok     bool
+	}{
+		{"as it was written", func([]byte) {}, true},
+		{"a bit", func(prog []byte) { prog[40] ^= 1 }, false},
+		{"a bit of the last word", func(prog []byte) { prog[len(prog)-8] ^= 1 }, false},
+		{"the end is missing", func(prog []byte) { clear(prog[40:]) }, false},
+		{"two bits of the same place", func(prog []byte) { prog[7] ^= 128; prog[15] ^= 128 }, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := sample()
+			for i := range 65 { // no whole words
+				s.Program = append(s.Program, byte(i))
+			}
+			words, env, path := stored(t, s)
+			if !again(words, env) {
+				t.Fatal("it is not believed")
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := header(kept.AtProgram)
+			tt.damage(text[at : at+header(kept.AtLength)])
+			if err := os.WriteFile(path, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(fd)
+			quickly.taken.File = fd
+			if got := give(); got != tt.ok {
+				t.Errorf("given: %v", got)
+			}
+		})
+	}
+	runtime.KeepAlive(block)
 }
 
 // TestWalk: a tree is untouched unless the time of something in it says otherwise.

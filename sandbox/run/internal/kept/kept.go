@@ -12,7 +12,9 @@ package kept
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/sbx-sandbox/sbx/sandbox/seen"
@@ -20,11 +22,13 @@ import (
 
 // Magic begins every file: "sbxstart" and the version of the form, which changes
 // with it. Which sbx wrote it is one of the checks.
-const Magic = uint64('s') | 'b'<<8 | 'x'<<16 | 's'<<24 | 't'<<32 | 'a'<<40 | 'r'<<48 | '1'<<56
+const Magic = uint64('s') | 'b'<<8 | 'x'<<16 | 's'<<24 | 't'<<32 | 'a'<<40 | 'r'<<48 | '2'<<56
 
 // The words of the header.
 const (
 	AtMagic   = iota
+	AtSum     // Sum of all that follows, up to AtMeta
+	AtWhole   // Sum of the Program's block
 	AtMeta    // bytes of all but the Program and the Plan
 	AtSize    // bytes of all
 	AtArgc    // the command line: how many words, and where they are, with a NUL after each
@@ -45,7 +49,7 @@ const (
 	_
 	_
 	AtTree // path of the tree that is to be looked at afterwards, 0 for none
-	headWords
+	HeadWords
 )
 
 // Skipped is how many operations at the Program's beginning are not kept: those of
@@ -125,12 +129,31 @@ func FNVString(h uint64, s string) uint64 {
 	return h
 }
 
+// Sum is a checksum: a file that was damaged, say since the host lost power, may look
+// as before in all that is compared, and have half a Program.
+func Sum(words []uint64) uint64 {
+	h := FNVBasis
+	for _, w := range words {
+		h = bits.RotateLeft64((h^w)*1099511628211, 29)
+	}
+	return h
+}
+
+// sum is that of bytes, of which there are whole words.
+func sum(b []byte) uint64 {
+	words := make([]uint64, len(b)/8)
+	for i := range words {
+		words[i] = binary.NativeEndian.Uint64(b[8*i:])
+	}
+	return Sum(words)
+}
+
 // Dir is the directory of starts in sbx's runtime directory.
 func Dir(base string) string { return filepath.Join(base, "starts") }
 
 // file is one that is being put together.
 type file struct {
-	head  [headWords]uint64
+	head  [HeadWords]uint64
 	words []uint64 // of checks
 	text  []byte
 }
@@ -235,7 +258,7 @@ func (s *Start) Encode() ([]byte, error) {
 // lay puts the parts one after the other.
 func (f *file) lay(s *Start, lists []int, paths map[int]string) ([]byte, error) {
 	h := &f.head
-	pipes := 8 * uint64(headWords)
+	pipes := 8 * uint64(HeadWords)
 	checks := pipes + 8*uint64(len(s.Pipes))
 	text := checks + 8*uint64(len(f.words))
 	for _, at := range lists {
@@ -257,10 +280,12 @@ func (f *file) lay(s *Start, lists []int, paths map[int]string) ([]byte, error) 
 	if meta > MostMeta {
 		return nil, fmt.Errorf("what is compared takes %d bytes, more than %d", meta, MostMeta)
 	}
+	prog := append(slices.Clip(s.Program), make([]byte, -len(s.Program)&7)...)
+	h[AtWhole] = sum(prog)
 	h[AtMeta], h[AtPipes] = meta, pipes
 	h[AtChecks], h[AtCheck] = uint64(len(f.words)/CheckWords), checks
-	h[AtProgram], h[AtLength] = meta, uint64(len(s.Program))
-	h[AtPlan] = meta + uint64(len(s.Program))
+	h[AtProgram], h[AtLength] = meta, uint64(len(prog))
+	h[AtPlan] = meta + uint64(len(prog))
 	h[AtSize] = h[AtPlan] + uint64(len(s.Plan))
 	out := make([]byte, 0, h[AtSize])
 	for _, w := range h {
@@ -274,6 +299,7 @@ func (f *file) lay(s *Start, lists []int, paths map[int]string) ([]byte, error) 
 	}
 	out = append(out, f.text...)
 	out = append(out, make([]byte, meta-uint64(len(out)))...)
-	out = append(out, s.Program...)
+	binary.NativeEndian.PutUint64(out[8*AtSum:], sum(out[8*(AtSum+1):]))
+	out = append(out, prog...)
 	return append(out, s.Plan...), nil
 }
