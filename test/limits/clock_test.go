@@ -83,7 +83,7 @@ func TestClockJump(t *testing.T) {
 	defer forth.Stop()
 	began = time.Now()
 	must("stop", "-t", "3", "deaf")
-	if d := time.Since(began); d < 3*time.Second || d > 30*time.Second {
+	if d := time.Since(began); d < 3*time.Second || d > 5*time.Minute {
 		t.Errorf("stopping with 3 seconds of patience takes %v", d)
 	}
 	if text := must("ps", "-a"); regexp.MustCompile(`-[0-9]`).MatchString(text) || !strings.Contains(text, "Exited (124)") {

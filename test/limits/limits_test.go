@@ -46,7 +46,7 @@ func scopes() []string {
 // gone fails the test if a scope is there after a moment, or known to systemd.
 func gone(t *testing.T) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		left := scopes()
 		if len(left) == 0 {
 			break
@@ -275,7 +275,7 @@ func TestLive(t *testing.T) {
 		}
 		return u.CPU
 	}
-	if err := r.group.Freeze(true, 5*time.Second); err != nil {
+	if err := r.group.Freeze(true, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	before := usage()
@@ -283,7 +283,7 @@ func TestLive(t *testing.T) {
 	if after := usage(); after-before > 1000 {
 		t.Errorf("frozen, it went on for %d µs", after-before)
 	}
-	if err := r.group.Freeze(false, 5*time.Second); err != nil {
+	if err := r.group.Freeze(false, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Second)
