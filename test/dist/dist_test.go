@@ -81,9 +81,7 @@ func TestPackage(t *testing.T) {
 	sbxtest.Require(t, sbxtest.Given("guest", "SBX_DEB"), sbxtest.Root)
 	deb := os.Getenv("SBX_DEB")
 	root(t, "rm -f /etc/dpkg/dpkg.cfg.d/*mmdebstrap*") // which leaves out documents and manual pages
-	if more, _ := filepath.Glob(filepath.Join(filepath.Dir(deb), "more", "*.deb")); len(more) > 0 {
-		root(t, "dpkg -i "+strings.Join(more, " "))
-	}
+	root(t, "rm -f /var/lib/man-db/auto-update")       // an index of all pages that each dpkg would make anew, and man does without
 	if out, err := try("command -v sbx"); err == nil {
 		t.Fatalf("sbx is here already: %s", out)
 	}
@@ -137,7 +135,7 @@ func manual(t *testing.T) {
 	sbxtest.Require(t, sbxtest.Tool("man"))
 	as(t, "MANWIDTH=100 man sbx-run | cat", "SYNOPSIS", "sbx run [FLAGS]")
 	as(t, "MANWIDTH=100 man sbx | cat", "run [FLAGS]", "doctor [FLAGS]")
-	pages := strings.Fields(root(t, "dpkg -L sbx | grep '/man[1-8]/.' | xargs -n1 basename"))
+	pages := strings.Fields(root(t, "dpkg -L sbx | grep '/man[1-8]/.'"))
 	if len(pages) < 50 {
 		t.Errorf("only %d pages: %v", len(pages), pages)
 	}

@@ -11,7 +11,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/common.sh"
 
 packages=(passwd login mount util-linux systemd systemd-sysv libpam-systemd dbus dbus-user-session udev kmod openssh-server
-	uidmap crun runc slirp4netns fuse-overlayfs iproute2 procps busybox-static strace nftables iputils-ping)
+	uidmap crun runc slirp4netns fuse-overlayfs iproute2 procps busybox-static strace nftables iputils-ping
+	man-db bash-completion) # the last two show what the package of test/dist brings
 if [[ $SBX_VM_SUITE != bullseye ]]; then packages+=(passt); fi
 
 # mirror PATTERN is the address of a source of this machine's apt whose release

@@ -1,6 +1,8 @@
 #!/bin/bash
-# Runs tests in a guest with systemd and control groups (lab.sh), as a person
-# there. The tests are built here and copied in.
+# Runs tests in guests with systemd and control groups (lab.sh), as a person
+# there. The tests are built here and copied in. Emulated, a guest keeps little more
+# than one processor busy, since most tests do one thing at a time: where there are
+# more, two guests share the work, each taking the next when it is done with one.
 #
 #   run.sh                     what this machine can't show: limits, the parts of
 #                              other suites that meet them, and the package
@@ -8,17 +10,21 @@
 #   run.sh --events [...]      the same as events of go test -json
 #
 # SBX_MUST_WORK=1 makes it a failure that the guest can't be had here.
-# SBX_VM_SUITE and the others of common.sh choose the guest.
+# SBX_VM_SUITE and the others of common.sh choose the guest, SBX_VM_GUESTS=1 has one
+# alone. SBX_VM_LOGS is a directory for what each test printed, with its times.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 # shellcheck source=test/vm/common.sh
 . "$here/common.sh"
 export CGO_ENABLED=0
-events=
+events= tmp= guests=()
 
-chosen=(./test/limits ./test/attack='TestAttacks/R4[123]|TestAttacks/R20-filter/32_bits' ./test/life='Test(Bundle|RuntimeGone)$'
-	./test/faults='Test(NoRuntimeDir|RuntimeDirGone)$' ./sandbox/state ./sandbox/cgroup ./test/dist)
+# Packages that take long, and how many parts of about a length they come in.
+declare -A parts=([test/limits]=3)
+# The longest come first, so that the guests end at about the same time.
+chosen=(./test/dist ./test/limits ./test/attack='TestAttacks/R4[123]|TestAttacks/R20-filter/32_bits' ./test/life='Test(Bundle|RuntimeGone)$'
+	./test/faults='Test(NoRuntimeDir|RuntimeDirGone)$' ./sandbox/state ./sandbox/cgroup)
 
 # skip says why there is no guest, and leaves.
 skip() {
@@ -55,33 +61,34 @@ install() {
 	apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# payload DIR PACKAGE[=REGEXP]... makes what the guest runs: sbx, the tests with
+# payload DIR PACKAGE[=REGEXP]... makes what the guests run: sbx, the tests with
 # what lies beside them, and a list of them.
 payload() {
-	local out=$1 one package slug
+	local out=$1 one package slug packages=()
 	shift
 	mkdir -p "$out"/{bin,tests,checkout}
 	make -s -C "$root" build
 	cp "$root"/bin/sbx "$root"/bin/sbx-scope "$out/bin/"
 	(cd "$root" && go build -trimpath -buildvcs=false -ldflags='-s -w' -o "$out/bin/" ./test/attack/probe)
 	for one in "$@"; do
-		package=${one%%=*}
-		slug=${package#./}
-		(cd "$root" && go test -c -trimpath -ldflags='-s -w' -o "$out/tests/${slug//\//-}" "$package")
-		[[ -e $out/tests/${slug//\//-} ]] || die "$package has no tests"
+		package=${one%%=*} slug=${package#./}
+		packages+=("$package")
 		(cd "$root" && tar -cf - "$slug") | tar -C "$out/checkout" -xf -
 		if [[ $one == *=* ]]; then one=${one#*=}; else one=.; fi
-		printf '%s %s %s\n' "$slug" "${slug//\//-}" "$one"
+		printf '%s %s %s\n' "$slug" "${slug##*/}.test" "$one"
 		if [[ $slug == test/dist ]]; then debian "$out"; fi
 	done >"$out/list"
+	(cd "$root" && go test -c -trimpath -ldflags='-s -w' -o "$out/tests/" "${packages[@]}")
+	while read -r slug one _; do
+		[[ -e $out/tests/$one ]] || die "$slug has no tests"
+	done <"$out/list"
 	cp "$root/go.mod" "$out/checkout/"
 	cp "$here/guest/tests.sh" "$out/"
 	chmod -R a+rX "$out"
 	mke2fs -q -F -t ext4 -O ^has_journal -m 0 -E root_owner=0:0 -d "$out" "$out.ext4" 512M >/dev/null
 }
 
-# debian DIR makes the package, twice, and gets those that show manual pages and
-# complete words, which the guest lacks.
+# debian DIR makes the package, twice.
 debian() {
 	local out=$1 n
 	for n in 1 2; do
@@ -92,48 +99,92 @@ debian() {
 	cmp "$out"/dist[12]/*.deb >&2 || die "the package is another each time that it is made"
 	rm -rf "$out/dist2"
 	mv "$out/dist1" "$out/dist"
-	mkdir "$out/dist/more"
-	# shellcheck source=/dev/null
-	[[ $(. /etc/os-release && echo "${VERSION_CODENAME-}") == "$SBX_VM_SUITE" ]] && (cd "$out/dist/more" &&
-		apt-get -qq -o APT::Sandbox::User=root download man-db groff-base bsdextrautils libpipeline1 libgdbm6 libuchardet0 bash-completion >&2) ||
-		say "apt has no man and bash-completion for $SBX_VM_SUITE here: those of the package are not tried"
 }
 
-# guest runs the tests of one list, each package's output as go test -v has it.
-# The later passes are those of people who have more, or less, than dev.
-guest() {
-	local dir=$1 slug binary pattern how status=0 module
-	module=$(cd "$root" && go list -m)
-	SBX_VM_DISK=$dir.ext4 "$here/lab.sh" up && "$here/lab.sh" root 'mount -o ro /dev/vdc /mnt' || return
+# todo DIR prints what there is to do, NAME, HOW and the arguments of tests.sh in a
+# line each. The later passes are those of people who have more, or less, than dev;
+# the last two change the guest for whatever would come after them.
+todo() {
+	local dir=$1 slug binary pattern how n of
+	line() { printf '%s\t%s\t%s\n' "$@"; }
 	while read -r slug binary pattern; do
-		how=run
+		how=run of=1
 		if [[ $slug == test/dist ]]; then how=root; fi
-		test_one "$module/$slug" "$how" "bash /mnt/tests.sh $slug $binary $(printf %q "$pattern")" || status=1
+		if [[ $pattern == . ]]; then of=${parts[$slug]-1}; fi
+		for ((n = 1; n <= of; n++)); do
+			line "$slug$( ((of > 1)) && echo ", part $n of $of")" "$how" "$slug $binary $(printf %q "$pattern") $n $of"
+		done
 	done <"$dir/list"
-	if grep -q '^test/limits ' "$dir/list"; then
-		test_one "$module/test/limits without systemd" root 'bash /mnt/tests.sh --without' || status=1
-		test_one "$module/test/limits in a delegated group" root 'bash /mnt/tests.sh --delegated' || status=1
-		test_one "$module/test/limits with all controllers" root 'bash /mnt/tests.sh --wide' || status=1 # it ends dev's sessions
-		test_one "$module/test/limits at a logout" root 'bash /mnt/tests.sh --logout' || status=1
-	fi
+	grep -q '^test/limits ' "$dir/list" || return 0
+	line "test/limits in a delegated group" root --delegated
+	line "test/limits without systemd" root --without
+	line "test/limits at a logout" root --logout
+	line "test/limits with all controllers" root --wide # it ends dev's sessions
+}
+
+# guest DIR N starts a guest, which does one job after another that no other has taken.
+guest() {
+	local dir=$1 i=0 status=0 name how args
+	export SBX_VM_NAME=run-$$-$2
+	SBX_VM_DISK=$dir.ext4 "$here/lab.sh" up && "$here/lab.sh" root 'mount -o ro /dev/vdc /mnt' || return
+	while IFS=$'\t' read -r name how args; do
+		i=$((i + 1))
+		mkdir "$tmp/job$i" 2>/dev/null || continue
+		job "$tmp/job$i" "$name" "$how" "bash /mnt/tests.sh $args" >"$tmp/job$i/said" || status=1
+		flock "$tmp" cat "$tmp/job$i/said"
+		: >"$tmp/job$i/done"
+	done <"$dir/jobs"
 	return "$status"
 }
 
-# test_one NAME HOW COMMAND
-test_one() {
-	local began status=0
-	began=$(now)
+# used is what the guest has used of processors, in hundredths of a second: on a busy
+# machine the time says little.
+used() { awk '{ print $14 + $15 }' "/proc/$(cat "$SBX_VM_CACHE/run/$SBX_VM_NAME/pid")/stat"; }
+
+# job DIR NAME HOW COMMAND runs it, and prints what came of it.
+job() {
+	local began used status=0 log=$1/log
+	began=$(now) used=$(used)
 	if [[ $events ]]; then
-		"$here/lab.sh" "$2" "$3" </dev/null 2>&1 | go tool test2json -t -p "$1"
+		"$here/lab.sh" "$3" "$4" </dev/null 2>&1 | go tool test2json -t -p "$module/$2"
 		return
 	fi
-	"$here/lab.sh" "$2" "$3" </dev/null 2>&1 | tr -d '\026' >"$tmp/log" || status=$? # test2json's marks
-	count() { grep -cE "^ *--- $1" "$tmp/log" || true; }
-	printf '%-46s %s, %s passed, %s failed, %s skipped, %s\n' "${1#*/*/*/}" "$( ((status)) && echo FAIL || echo ok)" \
-		"$(count PASS)" "$(count FAIL)" "$(count SKIP)" "$(since "$began")"
-	sed -n 's/^ *[a-z_]*\.go:[0-9]*: \(needs .*\)/    skipped: \1/p' "$tmp/log" | sort | uniq -c | sort -rn | head -n 8
-	if ((status)); then grep -vE '^ *(=== |--- (PASS|SKIP))|: needs ' "$tmp/log" | tail -n 60; fi
+	"$here/lab.sh" "$3" "$4" </dev/null 2>&1 | tr -d '\026' >"$log" || status=$? # test2json's marks
+	count() { grep -cE "^ *--- $1" "$log" || true; }
+	printf '%-46s %s, %s passed, %s failed, %s skipped, %s, %d s of processor\n' "$2" "$( ((status)) && echo FAIL || echo ok)" \
+		"$(count PASS)" "$(count FAIL)" "$(count SKIP)" "$(since "$began")" $((($(used) - used) / 100))
+	sed -n 's/^ *[a-z_]*\.go:[0-9]*: \(needs .*\)/    skipped: \1/p' "$log" | sort | uniq -c | sort -rn | head -n 8
+	if ((status)); then grep -vE '^ *(=== |--- (PASS|SKIP))|: needs ' "$log" | tail -n 60; fi
+	if [[ ${SBX_VM_LOGS-} ]]; then cp "$log" "$SBX_VM_LOGS/${2//[^a-z0-9]/-}"; fi
 	return "$status"
+}
+
+# work DIR does all jobs. A job that no guest has finished is a failure, whatever the
+# guests say.
+work() {
+	local dir=$1 n total status=0
+	total=$(wc -l <"$dir/jobs")
+	for ((n = 1; n <= ${SBX_VM_GUESTS:-$(($(nproc) > 1 ? 2 : 1))} && n <= total; n++)); do
+		guest "$dir" "$n" &
+		guests+=($!)
+	done
+	for n in "${guests[@]}"; do
+		wait "$n" || status=1
+	done
+	for ((n = 1; n <= total; n++)); do
+		[[ -e $tmp/job$n/done ]] || { say "not done: $(sed -n "${n}p" "$dir/jobs")" && status=1; }
+	done
+	return "$status"
+}
+
+# end switches the guests off.
+end() {
+	local n
+	for ((n = 1; n <= ${#guests[@]}; n++)); do
+		kill "${guests[n - 1]}" 2>/dev/null || true
+		SBX_VM_NAME=run-$$-$n "$here/lab.sh" down 2>/dev/null || true
+	done
+	rm -rf "$tmp"
 }
 
 main() {
@@ -148,14 +199,18 @@ main() {
 		((EUID == 0)) || skip "there is no image in $SBX_VM_CACHE, which only root can make"
 		install mmdebstrap:mmdebstrap mke2fs:e2fsprogs xz:xz-utils || skip "apt has no mmdebstrap here"
 	fi
+	local began status=0
+	began=$(now)
+	module=$(cd "$root" && go list -m)
 	tmp=$(mktemp -d)
-	export SBX_VM_NAME=run-$$
-	trap '"$here/lab.sh" down 2>/dev/null; rm -rf "$tmp"' EXIT
+	trap end EXIT
 	"$here/lab.sh" snapshot & # beside building the tests
 	payload "$tmp/t" "$@"
 	wait $! || skip "the guest could not be made, see above"
-	local status=0
-	guest "$tmp/t" || status=$?
+	say "the tests are built in $(since "$began")"
+	todo "$tmp/t" >"$tmp/t/jobs"
+	work "$tmp/t" || status=$?
+	say "done in $(since "$began")"
 	((status == 0)) || exit "$status"
 }
 

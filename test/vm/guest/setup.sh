@@ -67,7 +67,7 @@ mkdir -p sysinit.target.wants multi-user.target.wants ../journald.conf.d ../syst
 ln -sf ../guest-net.service sysinit.target.wants/
 ln -sf ../guest-ready.service multi-user.target.wants/
 ln -sf /lib/systemd/system/multi-user.target default.target
-for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer e2scrub_reap.service \
+for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer man-db.timer e2scrub_reap.service \
 	systemd-timesyncd.service getty@tty1.service serial-getty@ttyS0.service systemd-update-utmp.service systemd-pstore.service \
 	systemd-random-seed.service ssh.socket systemd-firstboot.service; do
 	ln -sf /dev/null "$unit"

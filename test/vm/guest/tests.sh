@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs in the guest what run.sh gave it: one package's tests as whoever
 # calls this, or, as root, those for people without a systemd.
-#   tests.sh DIR BINARY REGEXP
+#   tests.sh DIR BINARY REGEXP N OF   the N-th of so many parts
 #   tests.sh --without      test/limits as alice, who has no systemd
 #   tests.sh --delegated    the same in a group that the system delegates
 #   tests.sh --wide         as dev, to whom every controller was delegated
@@ -11,19 +11,19 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export TMPDIR=/var/tmp # on the disk, unlike /tmp in newer releases
 export SBX_BIN=$here/bin/sbx SBX_PROBE=$here/bin/probe
-flags=(-test.v=test2json -test.timeout 10m -test.short)
+flags=(-test.v=test2json -test.timeout 20m -test.short)
 
 case $1 in
 --without)
 	cd "$here/checkout/test/limits"
 	exec setpriv --reuid alice --regid alice --init-groups --inh-caps=-all env -i HOME=/home/alice USER=alice PATH=/usr/bin:/bin TMPDIR="$TMPDIR" \
-		SBX_BIN="$SBX_BIN" SBX_PROBE="$SBX_PROBE" "$here/tests/test-limits" "${flags[@]}" -test.run '^TestWithout$'
+		SBX_BIN="$SBX_BIN" SBX_PROBE="$SBX_PROBE" "$here/tests/limits.test" "${flags[@]}" -test.run '^TestWithout$'
 	;;
 --delegated)
 	cd "$here/checkout/test/limits"
 	exec systemd-run --quiet --pipe --wait --collect -p Delegate=yes -p User=alice -p WorkingDirectory="$PWD" \
 		-E HOME=/home/alice -E USER=alice -E SBX_BIN="$SBX_BIN" -E SBX_PROBE="$SBX_PROBE" -E SBX_DELEGATED=1 \
-		"$here/tests/test-limits" "${flags[@]}" -test.run '^TestDelegated'
+		"$here/tests/limits.test" "${flags[@]}" -test.run '^TestDelegated'
 	;;
 --wide)
 	mkdir -p /etc/systemd/system/user@.service.d
@@ -33,14 +33,14 @@ case $1 in
 	systemctl --user -M dev@ is-system-running --wait >/dev/null || true # it is slow where it is emulated
 	cd "$here/checkout/test/limits"
 	exec setpriv --reuid dev --regid dev --init-groups --inh-caps=-all env -i HOME=/home/dev USER=dev PATH=/usr/bin:/bin TMPDIR="$TMPDIR" \
-		SBX_BIN="$SBX_BIN" SBX_PROBE="$SBX_PROBE" SBX_GUEST=1 SBX_WIDE=1 "$here/tests/test-limits" "${flags[@]}" -test.run '^Test(IO|Processors|Held)$'
+		SBX_BIN="$SBX_BIN" SBX_PROBE="$SBX_PROBE" SBX_GUEST=1 SBX_WIDE=1 "$here/tests/limits.test" "${flags[@]}" -test.run '^Test(IO|Processors|Held)$'
 	;;
 --logout)
 	mkdir -p /etc/systemd/logind.conf.d
 	printf '[Login]\nKillUserProcesses=yes\n' >/etc/systemd/logind.conf.d/kill.conf
 	systemctl restart systemd-logind.service
 	cd "$here/checkout/test/limits"
-	SBX_LOGOUT=1 exec "$here/tests/test-limits" "${flags[@]}" -test.run '^Test(Logout|ClockJump)$'
+	SBX_LOGOUT=1 exec "$here/tests/limits.test" "${flags[@]}" -test.run '^Test(Logout|ClockJump)$'
 	;;
 esac
 export SBX_GUEST=1
@@ -48,4 +48,6 @@ for deb in "$here"/dist/*.deb; do
 	if [[ -e $deb ]]; then export SBX_DEB=$deb; fi
 done
 cd "$here/checkout/$1"
-exec "$here/tests/$2" "${flags[@]}" -test.run "$3"
+run=$3
+if (($5 > 1)); then run="^($("$here/tests/$2" -test.list "$3" | grep ^Test | awk -v n="$4" -v of="$5" 'NR % of == n % of' | paste -sd'|'))$"; fi
+exec "$here/tests/$2" "${flags[@]}" -test.run "$run"
