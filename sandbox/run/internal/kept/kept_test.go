@@ -27,7 +27,7 @@ func TestEncode(t *testing.T) {
 			t.Errorf("at %d stands %q and not %q", where, got, want)
 		}
 	}
-	at(0, "sbxstar1")
+	at(0, "sbxstar2")
 	at(head(AtArgv), "sbx\x00run\x00\x00")
 	at(head(AtEnv), "A=b\x00")
 	at(head(AtClaim), "/claimed\x00")
