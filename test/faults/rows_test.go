@@ -389,11 +389,11 @@ func TestNothingPutDown(t *testing.T) {
 	}
 }
 
-// tree lists what is below dir, but for the test's own files, with what a
-// change would show in.
+// tree lists what is below dir, but for the test's own files and the starts that are
+// kept, with what a change would show in.
 func tree(t *testing.T, dir string) []string {
 	t.Helper()
-	out, err := exec.Command("find", dir, "-path", dir+"/work/.git", "-prune", "-o", "-printf", "%p %y %m %s %i %T@ %C@\n").Output()
+	out, err := exec.Command("find", dir, "-path", dir+"/work/.git", "-prune", "-o", "-path", dir+"/run", "-prune", "-o", "-printf", "%p %y %m %s %i %T@ %C@\n").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
