@@ -44,9 +44,8 @@ func Keepable(p *sandbox.Plan) bool {
 		(p.Audit.Mode == sandbox.AuditOff || len(p.Audit.Trees) == 0 || len(p.Audit.Trees) == 1 && p.Audit.Trees[0].IsDir)
 }
 
-// keep writes a start down. That it can't be is no loss but of time.
-//
-// Precondition: the command runs.
+// keep writes a start down. That it can't be is no loss but of time. It comes last: it
+// takes more memory than all before, which a command that runs for days would keep.
 func (st *Start) keep(s *sandboxed) {
 	k, p := st.Keep, s.plan
 	if k == nil || st.early == [10]int{} || k.Seen.Spoiled != "" || !Keepable(p) {

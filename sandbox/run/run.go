@@ -214,11 +214,13 @@ func (st *Start) Run(p *sandbox.Plan, a Attendant) (Status, error) {
 		return Status{}, refusedStep(s.served(err))
 	}
 	held.ran = true
-	st.keep(s)
 	status, err := s.standBy()
 	if err == nil && mark != nil {
 		s.interrupted() // what came so far was for the command
 		status.Audit = mark.Look(s.interrupted)
+	}
+	if err == nil {
+		st.keep(s)
 	}
 	return status, err
 }
