@@ -393,7 +393,7 @@ func TestNothingPutDown(t *testing.T) {
 // kept, with what a change would show in.
 func tree(t *testing.T, dir string) []string {
 	t.Helper()
-	out, err := exec.Command("find", dir, "-path", dir+"/work/.git", "-prune", "-o", "-path", dir+"/run", "-prune", "-o", "-printf", "%p %y %m %s %i %T@ %C@\n").Output()
+	out, err := exec.Command("find", dir, "-path", filepath.Join(dir, "work", ".git"), "-prune", "-o", "-path", filepath.Join(dir, "run"), "-prune", "-o", "-printf", "%p %y %m %s %i %T@ %C@\n").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

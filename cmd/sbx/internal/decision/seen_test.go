@@ -124,10 +124,10 @@ func TestSeen(t *testing.T) {
 		{name: "a project whose repository is elsewhere", args: "-- true", prep: func(t *testing.T, w *world.World) {
 			w.Write(t, w.Work+"/.sbx.toml", "version = 1\n")
 			repository(t, w, w.Home+"/main/.git")
-			repository(t, w, w.Home+"/main/.git/worktrees/work")
-			w.Write(t, w.Home+"/main/.git/worktrees/work/commondir", "../..\n")
-			w.Write(t, w.Home+"/main/.git/worktrees/work/gitdir", w.Work+"/.git\n")
-			w.Write(t, w.Work+"/.git", "gitdir: "+w.Home+"/main/.git/worktrees/work\n")
+			repository(t, w, w.Home+"/main/.git/worktrees/away")
+			w.Write(t, w.Home+"/main/.git/worktrees/away/commondir", "../..\n")
+			w.Write(t, w.Home+"/main/.git/worktrees/away/gitdir", w.Work+"/.git\n")
+			w.Write(t, w.Work+"/.git", "gitdir: "+w.Home+"/main/.git/worktrees/away\n")
 		}},
 		{name: "hidden, masked and granted", args: "HOME/profiles/p.toml -- true", prep: func(t *testing.T, w *world.World) {
 			w.Profile(t, "[workspace]\nhide = [\"**/*.key\", \"secret\"]\n[home]\nmode = \"tmpfs\"\n[mounts]\n\"/data\" = { source = \"~/data\", access = \"rw\" }\n"+
