@@ -39,7 +39,8 @@ type Plan struct {
 	Namespaces Namespaces `json:"namespaces"`
 
 	// Create are directories of sbx's own on the host that are made, with mode
-	// 0700, before the sandbox starts. They are the only thing a run adds to it.
+	// 0700, before the sandbox starts. Beside what sandbox/run keeps of a start in the
+	// runtime directory they are the only thing a run adds to it.
 	Create   []string  `json:"create,omitempty"`
 	Root     Root      `json:"root"`
 	Mounts   []Mount   `json:"mounts"` // in the order they are made; parents first
