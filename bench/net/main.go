@@ -114,7 +114,11 @@ func start() error {
 
 // report has the published ports measured as well.
 func report(w io.Writer, o options, r results) {
-	fmt.Fprintf(w, "Written by `make bench-net BENCHFLAGS=-write`: medians of %d rounds and %d starts, with their ranges.\n\n", o.Rounds, o.Starts)
+	flags := "-write"
+	if o.IPv6 {
+		flags = "'-6 -write'"
+	}
+	fmt.Fprintf(w, "Written by `make bench-net BENCHFLAGS=%s`: medians of %d rounds and %d starts, with their ranges.\n\n", flags, o.Rounds, o.Starts)
 	var names, doorNames []string
 	for _, way := range ways {
 		names = append(names, way.name)

@@ -75,7 +75,8 @@ func starts(o options) ([]started, error) {
 				argv = []string{o.Sbx, "run", "-q", profile, "--"}
 			}
 			r := started{Way: w.name}
-			if r.Instruction, err = untilByte(project, append(argv, "./mark")); err == nil && w.name != "sbx, no network" {
+			mute := w.name == "sbx, no network" || o.IPv6 && w.name == "sbx, slirp4netns" // sbx gives that IPv4 only
+			if r.Instruction, err = untilByte(project, append(argv, "./mark")); err == nil && !mute {
 				r.Answer, err = untilByte(project, append(argv, "./once", "once", net.JoinHostPort(server(i, o.IPv6), echo)))
 			}
 			if err != nil {
