@@ -82,12 +82,14 @@ func strike(t *testing.T, cmd *exec.Cmd, name string, after, moment time.Duratio
 		return cmd.Process.Kill() == nil
 	}
 	for !ended(cmd.Process.Pid) {
+		looked := time.Now()
 		for _, p := range world.Below(t, cmd.Process.Pid) {
 			if p.Name == name {
 				time.Sleep(moment + after/4)
 				return unix.Kill(p.PID, unix.SIGKILL) == nil
 			}
 		}
+		time.Sleep(time.Since(looked)) // as world.Until
 	}
 	return false
 }

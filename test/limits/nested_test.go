@@ -40,10 +40,12 @@ func TestNested(t *testing.T) {
 		{"what is above", "echo 0 >/sys/fs/cgroup/../cgroup.procs; cat /sys/fs/cgroup/../memory.max /sys/fs/cgroup/../../memory.max", 1, "", "No such file"},
 		{"another mount", "mount -t cgroup2 x /tmp", 32, "", "mount: "},
 	} {
-		got := w.Run(t, w.Sandboxed(p, "sh", "-c", tt.script)...)
-		if got.Code != tt.code || !strings.Contains(got.Out, tt.out) || !strings.Contains(got.Err, tt.err) {
-			t.Errorf("%s: status %d, %q, %q", tt.name, got.Code, got.Out, got.Err)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			got := w.Run(t, w.Sandboxed(p, "sh", "-c", tt.script)...)
+			if got.Code != tt.code || !strings.Contains(got.Out, tt.out) || !strings.Contains(got.Err, tt.err) {
+				t.Errorf("status %d, %q, %q", got.Code, got.Out, got.Err)
+			}
+		})
 	}
 	// Control: without the key there are none to make.
 	got := w.Run(t, w.Sandboxed(w.Profile(t, small), "sh", "-c", "cat /proc/self/cgroup; mkdir /sys/fs/cgroup/a")...)
@@ -68,15 +70,17 @@ func nestedHolds(t *testing.T, w *world.World, profile string) {
 		{"groups below groups", ownGroup + "mkdir /sys/fs/cgroup/a && echo '+pids' >/sys/fs/cgroup/a/cgroup.subtree_control && own a/b pids.max 3; cat /proc/self/cgroup", 0, "0::/a/b\n", ""},
 		{"freezing and killing", ownGroup + "(own a; exec sleep 100) & until grep -q 'populated 1' /sys/fs/cgroup/a/cgroup.events; do :; done; cd /sys/fs/cgroup/a; " +
 			"echo 1 >cgroup.freeze; until grep -q 'frozen 1' cgroup.events; do :; done; for p in $(cat cgroup.procs); do kill -9 $p; done; wait $!; echo $?; rmdir ../a", 0, "137\n", ""},
-		{"so many groups and no more", "cd /sys/fs/cgroup && mkdir $(seq -f g%g 1100) 2>/tmp/err; set -- g*; [ $# -gt 900 ] && [ $# -lt 1000 ] && tail -n 1 /tmp/err", 0, "Resource temporarily unavailable", ""},
+		{"so many groups and no more", "mkdir /sys/fs/cgroup/a && cd /sys/fs/cgroup/a && mkdir $(seq -f g%g 1100) 2>/tmp/err; set -- g*; [ $# -gt 900 ] && [ $# -lt 1000 ] && tail -n 1 /tmp/err", 0, "Resource temporarily unavailable", ""},
 		{"the bound of it", "cd /sys/fs/cgroup; for f in cgroup.max.descendants cgroup.max.depth; do echo max >$f; done; i=0; while [ $i -lt 100 ] && mkdir d && cd d; do i=$((i+1)); done 2>/tmp/err; [ $i -gt 20 ] && [ $i -lt 32 ] && cat /tmp/err", 0, "Resource temporarily unavailable", ""},
 		{"a longer path than the kernel takes", "cd /sys/fs/cgroup; n=$(printf %0250d 1); i=0; while [ $i -lt 20 ] && mkdir $n && cd -P $n; do i=$((i+1)); done 2>/dev/null; echo $i", 0, "20\n", ""},
 		{"all that it may leave", "mkdir -p /sys/fs/cgroup/a/b/c /sys/fs/cgroup/d; " + ownGroup + "own e; sleep 100 & own f", 0, "", ""},
 	} {
-		got := w.Run(t, w.Sandboxed(profile, "sh", "-c", tt.script)...)
-		if got.Code != tt.code || !strings.Contains(got.Out, tt.out) || !strings.Contains(got.Err, tt.err) || strings.Contains(got.Err, "oom") {
-			t.Errorf("%s: status %d, %q, %q", tt.name, got.Code, got.Out, got.Err)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			got := w.Run(t, w.Sandboxed(profile, "sh", "-c", tt.script)...)
+			if got.Code != tt.code || !strings.Contains(got.Out, tt.out) || !strings.Contains(got.Err, tt.err) || strings.Contains(got.Err, "oom") {
+				t.Errorf("status %d, %q, %q", got.Code, got.Out, got.Err)
+			}
+		})
 	}
 }
 

@@ -61,38 +61,52 @@ install() {
 	apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# payload DIR PACKAGE[=REGEXP]... makes what the guests run: sbx, the tests with
-# what lies beside them, and a list of them.
+# list PACKAGE[=REGEXP]... prints the packages, their tests' names and which of them.
+list() {
+	local one package slug
+	for one in "$@"; do
+		package=${one%%=*} slug=${package#./}
+		if [[ $one == *=* ]]; then one=${one#*=}; else one=.; fi
+		printf '%s %s %s\n' "$slug" "${slug##*/}.test" "$one"
+	done
+}
+
+# payload DIR makes what the guests run: sbx, and the tests of DIR's list with what
+# lies beside them.
 payload() {
-	local out=$1 one package slug packages=()
-	shift
+	local out=$1 slug one debian= packages=()
 	mkdir -p "$out"/{bin,tests,checkout}
 	make -s -C "$root" build
 	cp "$root"/bin/sbx "$root"/bin/sbx-scope "$out/bin/"
 	(cd "$root" && go build -trimpath -buildvcs=false -ldflags='-s -w' -o "$out/bin/" ./test/attack/probe)
-	for one in "$@"; do
-		package=${one%%=*} slug=${package#./}
-		packages+=("$package")
+	if grep -q '^test/dist ' "$out/list"; then
+		debian "$out" & # beside building the tests
+		debian=$!
+	fi
+	while read -r slug _; do
+		packages+=("./$slug")
 		(cd "$root" && tar -cf - "$slug") | tar -C "$out/checkout" -xf -
-		if [[ $one == *=* ]]; then one=${one#*=}; else one=.; fi
-		printf '%s %s %s\n' "$slug" "${slug##*/}.test" "$one"
-		if [[ $slug == test/dist ]]; then debian "$out"; fi
-	done >"$out/list"
+	done <"$out/list"
 	(cd "$root" && go test -c -trimpath -ldflags='-s -w' -o "$out/tests/" "${packages[@]}")
 	while read -r slug one _; do
 		[[ -e $out/tests/$one ]] || die "$slug has no tests"
 	done <"$out/list"
+	if [[ $debian ]]; then wait "$debian"; fi
 	cp "$root/go.mod" "$out/checkout/"
 	cp "$here/guest/tests.sh" "$out/"
 	chmod -R a+rX "$out"
+	# Into the disk that the guests have already, and have not looked at yet.
 	mke2fs -q -F -t ext4 -O ^has_journal -m 0 -E root_owner=0:0 -d "$out" "$out.ext4" 512M >/dev/null
+	: >"$out.ready"
 }
 
-# debian DIR makes the package, twice.
+# debian DIR makes the package twice, the second time from programs that are linked
+# once more.
 debian() {
-	local out=$1 n
+	local out=$1 n built=(-o build)
 	for n in 1 2; do
-		make -s -C "$root" install DESTDIR="$out/stage$n" PREFIX=/usr >/dev/null
+		make -s -C "$root" "${built[@]}" install DESTDIR="$out/stage$n" PREFIX=/usr >/dev/null
+		built=()
 		(cd "$root" && tools/dist/dist.sh "$out/stage$n" "$out/dist$n" deb) >/dev/null
 		rm -rf "$out/stage$n"
 	done
@@ -122,11 +136,18 @@ todo() {
 	line "test/limits with all controllers" root --wide # it ends dev's sessions
 }
 
-# guest DIR N starts a guest, which does one job after another that no other has taken.
+# guest DIR N OF starts the N-th of so many guests when there is a snapshot. When the
+# tests are built, it does one job after another that no other has taken.
 guest() {
 	local dir=$1 i=0 status=0 name how args
 	export SBX_VM_NAME=run-$$-$2
-	SBX_VM_DISK=$dir.ext4 "$here/lab.sh" up && "$here/lab.sh" root 'mount -o ro /dev/vdc /mnt' || return
+	until [[ -e $dir.snapshot ]]; do sleep 0.1; done
+	SBX_VM_DISK=$dir.ext4 "$here/lab.sh" up || return
+	until [[ -e $dir.ready ]]; do sleep 0.1; done
+	"$here/lab.sh" root 'mount -o ro /dev/vdc /mnt' || return
+	# Emulated processors wait for each other: where there are guests beside, each does
+	# better with one. The last job, which needs several, has the others back.
+	if (($3 > 1)); then "$here/lab.sh" root 'for f in /sys/devices/system/cpu/cpu[1-9]*/online; do [ ! -e "$f" ] || echo 0 >"$f"; done'; fi || return
 	while IFS=$'\t' read -r name how args; do
 		i=$((i + 1))
 		mkdir "$tmp/job$i" 2>/dev/null || continue
@@ -159,19 +180,25 @@ job() {
 	return "$status"
 }
 
-# work DIR does all jobs. A job that no guest has finished is a failure, whatever the
-# guests say.
-work() {
-	local dir=$1 n total status=0
-	total=$(wc -l <"$dir/jobs")
-	for ((n = 1; n <= ${SBX_VM_GUESTS:-$(($(nproc) > 1 ? 2 : 1))} && n <= total; n++)); do
-		guest "$dir" "$n" &
+# start DIR starts as many guests as there is work for.
+start() {
+	local dir=$1 n of=${SBX_VM_GUESTS:-$(($(nproc) > 1 ? 2 : 1))} jobs
+	jobs=$(wc -l <"$dir/jobs")
+	of=$((of < jobs ? of : jobs))
+	for ((n = 1; n <= of; n++)); do
+		guest "$dir" "$n" "$of" &
 		guests+=($!)
 	done
+}
+
+# finish DIR waits for all jobs. One that no guest has finished is a failure, whatever
+# the guests say.
+finish() {
+	local dir=$1 n status=0
 	for n in "${guests[@]}"; do
 		wait "$n" || status=1
 	done
-	for ((n = 1; n <= total; n++)); do
+	for ((n = 1; n <= $(wc -l <"$dir/jobs"); n++)); do
 		[[ -e $tmp/job$n/done ]] || { say "not done: $(sed -n "${n}p" "$dir/jobs")" && status=1; }
 	done
 	return "$status"
@@ -204,12 +231,17 @@ main() {
 	module=$(cd "$root" && go list -m)
 	tmp=$(mktemp -d)
 	trap end EXIT
-	"$here/lab.sh" snapshot & # beside building the tests
-	payload "$tmp/t" "$@"
-	wait $! || skip "the guest could not be made, see above"
-	say "the tests are built in $(since "$began")"
+	mkdir "$tmp/t"
+	list "$@" >"$tmp/t/list"
 	todo "$tmp/t" >"$tmp/t/jobs"
-	work "$tmp/t" || status=$?
+	truncate -s 512M "$tmp/t.ext4"
+	start "$tmp/t"
+	{ "$here/lab.sh" snapshot && : >"$tmp/t.snapshot"; } & # beside building the tests
+	local snapshot=$!
+	payload "$tmp/t"
+	say "the tests are built in $(since "$began")"
+	wait "$snapshot" || skip "the guest could not be made, see above"
+	finish "$tmp/t" || status=$?
 	say "done in $(since "$began")"
 	((status == 0)) || exit "$status"
 }

@@ -26,6 +26,7 @@ case $1 in
 		"$here/tests/limits.test" "${flags[@]}" -test.run '^TestDelegated'
 	;;
 --wide)
+	for f in /sys/devices/system/cpu/cpu[1-9]*/online; do [[ ! -e $f ]] || echo 1 >"$f"; done
 	mkdir -p /etc/systemd/system/user@.service.d
 	printf '[Service]\nDelegate=cpu cpuset io memory pids\n' >/etc/systemd/system/user@.service.d/delegate.conf
 	systemctl daemon-reload
