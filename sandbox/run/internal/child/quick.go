@@ -137,11 +137,7 @@ func quick() {
 			undo()
 			return
 		}
-		for _, fd := range [...]int{q.taken.File, q.taken.Claim, q.taken.Tree.FD} {
-			if fd > 0 {
-				call(unix.SYS_CLOSE, uintptr(fd), 0, 0, 0)
-			}
-		}
+		shut(q.taken.File, q.taken.Claim, q.taken.Tree.FD, int(q.poll[1].Fd))
 		return
 	}
 	stand()
@@ -404,6 +400,7 @@ func begin() bool {
 	}
 	call(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&q.mask)), 0, 8)
 	signals := call(unix.SYS_SIGNALFD4, ^uintptr(0), uintptr(unsafe.Pointer(&q.mask)), 8, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK)
+	q.poll[1] = unix.PollFd{Fd: int32(signals), Events: unix.POLLIN}
 	if signals < 0 || !tellGo() {
 		unblock()
 		return false
@@ -418,7 +415,6 @@ func begin() bool {
 			early.pipes[i][end] = 0
 		}
 	}
-	q.poll[1] = unix.PollFd{Fd: int32(signals), Events: unix.POLLIN}
 	return true
 }
 
@@ -642,15 +638,22 @@ func undo() {
 	for call(unix.SYS_WAIT4, uintptr(early.pid), 0, 0, 0) == -int(unix.EINTR) {
 	}
 	call(unix.SYS_UNLINKAT, here, q.path.address(), 0, 0)
-	for _, fd := range [...]int{q.taken.File, q.taken.Claim, q.taken.Tree.FD, int(q.poll[1].Fd), int(early.pidFD),
-		int(early.pipes[0][0]), int(early.pipes[1][0]), int(early.pipes[2][1])} {
-		if fd > 0 {
-			call(unix.SYS_CLOSE, uintptr(fd), 0, 0, 0)
-		}
+	shut(q.taken.File, q.taken.Claim, q.taken.Tree.FD, int(q.poll[1].Fd), int(early.pidFD))
+	for _, ends := range early.pipes {
+		shut(int(ends[0]), int(ends[1]))
 	}
 	call(unix.SYS_MUNMAP, early.block, blockSize, 0, 0)
 	early.pid, early.block = 0, 0
 	unblock()
+}
+
+// shut closes what is open of these descriptors; 0 and below are none.
+func shut(fds ...int) {
+	for _, fd := range fds {
+		if fd > 0 {
+			call(unix.SYS_CLOSE, uintptr(fd), 0, 0, 0)
+		}
+	}
 }
 
 // walk is a look at a tree: a buffer of names for each directory that is open, and how
