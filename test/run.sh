@@ -61,9 +61,9 @@ suite() {
 	test/fuzz.sh "${FUZZTIME:-5s}" -json || true
 }
 
-# alike are packages whose tests do the same whether there are subordinate ids or not:
-# one account runs them.
-alike='/(cmd/sbx/internal/decision|test/(editors|engine|entry|faults|net|tutorials))$'
+# alike are packages whose tests do the same whether there are subordinate ids or not,
+# or nothing without them: one account runs them.
+alike='/(cmd/sbx/internal/decision|completions|sandbox/(run|run/internal/companion|seccomp|seccomp/compile)|slirp/nft|test/(bare|changes|dist|editors|engine|entry|faults|files|life|net|shells|tutorials))$'
 
 kernel() {
 	cd "$root"
