@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -133,6 +134,9 @@ func TestKilled(t *testing.T) {
 				_ = cmd.Wait()
 				stuck.Stop()
 				codes[world.Code(cmd)]++
+				if end, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && end.Signaled() && end.Signal() != unix.SIGKILL {
+					t.Errorf("run %d: sbx itself was ended by %v", i, end.Signal())
+				}
 				if left := world.Gone(t); len(left) > 0 {
 					t.Fatalf("run %d: a second after the kill there are %v", i, left)
 				}

@@ -82,7 +82,7 @@ func TestRefusalsEnd(t *testing.T) {
 		{"a signal", func(_ *testing.T, c *exec.Cmd) { _ = c.Process.Signal(unix.SIGTERM) }, 128 + int(unix.SIGTERM), nil},
 		{"the command is killed", func(t *testing.T, c *exec.Cmd) { kill(t, c, command) }, 128 + int(unix.SIGKILL), nil},
 		{"init is killed", func(t *testing.T, c *exec.Cmd) { kill(t, c, named("sbx-init")) }, 128 + int(unix.SIGKILL), nil},
-		{"the timeout", func(*testing.T, *exec.Cmd) {}, 124, []string{"--timeout=300ms", "--stop-timeout=0"}},
+		{"the timeout", func(*testing.T, *exec.Cmd) {}, 124, []string{"--timeout=1s", "--stop-timeout=0"}},
 		{"stopped and continued, then a signal", func(t *testing.T, c *exec.Cmd) {
 			_ = c.Process.Signal(unix.SIGTSTP)
 			world.Until(t, "sbx is stopped", func() bool { return strings.Contains(stateOf(c.Process.Pid), "T") })

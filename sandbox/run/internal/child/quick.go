@@ -35,6 +35,7 @@ var quickly struct {
 	poll   [2]unix.PollFd
 	info   [128]byte
 	status [4]byte
+	ignore [4]uintptr // a sigaction of the kernel's
 	now    unix.Timespec
 	last   int64 // when the last SIGINT came
 	walk   walk
@@ -401,7 +402,8 @@ func begin() bool {
 	call(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&q.mask)), 0, 8)
 	signals := call(unix.SYS_SIGNALFD4, ^uintptr(0), uintptr(unsafe.Pointer(&q.mask)), 8, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK)
 	q.poll[1] = unix.PollFd{Fd: int32(signals), Events: unix.POLLIN}
-	if signals < 0 || !tellGo() {
+	// A child that has died already, and whose ids are being mapped, can't be begun anew.
+	if signals < 0 || !tellGo() && !helpers {
 		unblock()
 		return false
 	}
@@ -446,7 +448,8 @@ func mapping() bool {
 	return true
 }
 
-// mapped waits for the helpers and tells the child that its ids are mapped.
+// mapped waits for the helpers and tells the child that its ids are mapped. That the
+// child has died is found out later, as if it had died then.
 func mapped() bool {
 	q := &quickly
 	ok := true
@@ -459,11 +462,27 @@ func mapped() bool {
 		}
 		ok = ok && q.status == [4]byte{}
 	}
-	q.status[0] = 1
-	ok = ok && call(unix.SYS_WRITE, uintptr(early.pipes[3][1]), uintptr(unsafe.Pointer(&q.status)), 1, 0) == 1
+	if ok {
+		q.status[0] = 1
+		// Go, whose signal handler would see to it, is not there.
+		q.ignore[0] = 1 // SIG_IGN
+		call(unix.SYS_RT_SIGACTION, uintptr(unix.SIGPIPE), uintptr(unsafe.Pointer(&q.ignore)), uintptr(unsafe.Pointer(&asking.action)), 8)
+		call(unix.SYS_WRITE, uintptr(early.pipes[3][1]), uintptr(unsafe.Pointer(&q.status)), 1, 0)
+		call(unix.SYS_RT_SIGACTION, uintptr(unix.SIGPIPE), uintptr(unsafe.Pointer(&asking.action)), 0, 8)
+	}
 	call(unix.SYS_CLOSE, uintptr(early.pipes[3][1]), 0, 0, 0)
 	early.pipes[3][1] = 0
-	return ok
+	return ok || died()
+}
+
+// died says that the child has ended by itself. A helper that finds nobody to map ids
+// for can be a moment sooner than the end is seen.
+func died() bool {
+	const moment = 50_000_000 // ns
+	q := &quickly
+	q.poll[0] = unix.PollFd{Fd: early.pidFD, Events: unix.POLLIN}
+	q.now = unix.Timespec{Nsec: moment}
+	return call(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&q.poll)), 1, uintptr(unsafe.Pointer(&q.now)), 0) == 1
 }
 
 // give puts the Program where the child reads it from, once it is told to go on.
