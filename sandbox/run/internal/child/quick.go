@@ -538,7 +538,7 @@ func stand() {
 		undo()
 		return
 	}
-	if !comes(early.pipes[1][0]) {
+	if !comes(early.pipes[1][0]) && !soon(early.pipes[1][0]) {
 		handOver()
 		return
 	}
@@ -548,7 +548,10 @@ func stand() {
 	}
 	q.taken.Runs = true
 	call(unix.SYS_CLOCK_GETTIME, unix.CLOCK_REALTIME, uintptr(unsafe.Pointer(&q.taken.Since)), 0, 0)
-	if !comes(early.pipes[0][0]) {
+	if sig := q.taken.Signal; sig != 0 && passOn(sig) {
+		q.taken.Signal = 0
+	}
+	if q.taken.Signal != 0 || !comes(early.pipes[0][0]) {
 		handOver()
 		return
 	}
@@ -588,6 +591,20 @@ func comes(fd int32) bool {
 			}
 		}
 	}
+}
+
+// soon says that there is something to read from fd after all, or its end, a moment
+// after a signal: the command can have been executed, and heard of, just before that is
+// known here. As almost of package run.
+func soon(fd int32) bool {
+	const almost = 100_000_000 // ns
+	q := &quickly
+	if q.taken.Signal == 0 {
+		return false
+	}
+	q.poll[0] = unix.PollFd{Fd: fd, Events: unix.POLLIN}
+	q.now = unix.Timespec{Nsec: almost}
+	return call(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&q.poll)), 1, uintptr(unsafe.Pointer(&q.now)), 0) == 1
 }
 
 // impatience is how soon a second SIGINT must follow to kill, in nanoseconds, as in
