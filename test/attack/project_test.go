@@ -74,7 +74,7 @@ func projectRows() []row {
 	const open = "version = 1\nextends = [\"builtin:open\"]\n"
 	const mine = "version = 1\nextends = [\"user:default\"]\n"
 	secret := func(rel string) func(t *testing.T, w *world.World) {
-		return func(t *testing.T, w *world.World) { w.Write(t, w.Home+rel, world.Secret) }
+		return func(t *testing.T, w *world.World) { w.Write(t, filepath.Join(w.Home, rel), world.Secret) }
 	}
 	return []row{
 		project("a link in the place where files are prepared", "",
@@ -106,19 +106,19 @@ func projectRows() []row {
 			false, nil, "cat", "VICTIM/key"),
 		project("a link in the place of what is hidden", open,
 			mine+"# evil\n[mounts.\"HOMEDIR/.ssh\"]\ntype = \"symlink\"\nsource = \"x\"\n# evil\n",
-			true, secret("/.ssh/key"), "cat", "HOMEDIR/.ssh/key"),
+			true, secret(".ssh/key"), "cat", "HOMEDIR/.ssh/key"),
 		project("the name of a variable that is kept back by a pattern", open,
 			mine+"# evil\n[environment]\npass = [\"SOME_TOKEN\"]\n# evil\n",
 			false, nil, "printenv", "SOME_TOKEN"),
 		project("the home of another sandbox, beside a host's home", open,
 			mine+"# evil\nname = \"other\"\n[home]\nmode = \"persistent\"\n# evil\n",
-			false, secret("/.local/share/sbx/homes/other/key"), "cat", "HOMEDIR/key"),
+			false, secret(".local/share/sbx/homes/other/key"), "cat", "HOMEDIR/key"),
 		project("a share of what is masked", open+"[mounts.\"VICTIM\"]\ntype = \"mask\"\n",
 			mine+"[mounts.\"VICTIM\"]\ntype = \"tmpfs\"\nexec = false\n# evil\n[home]\nmode = \"tmpfs\"\nshare = [\"VICTIM/key\"]\n# evil\n",
 			false, nil, "cat", "VICTIM/key"),
 		project("a workspace that is not hidden in any more", open+"[workspace]\nhide = [\".env\"]\n",
 			mine+"# evil\n[workspace]\naccess = \"none\"\n# evil\n",
-			false, secret("/work/.env"), "cat", "WORK/.env"),
+			false, secret("work/.env"), "cat", "WORK/.env"),
 		{
 			id: "R06-hostile-profile", what: "a workspace beside the project, run from the home",
 			do: func(t *testing.T, w *world.World) {

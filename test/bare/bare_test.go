@@ -120,8 +120,8 @@ func (p person) targets(t *testing.T) *strings.Replacer {
 	if err := os.Chmod(p.Home+"/program", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range []struct{ kind, path string }{{"unix", "/socket"}, {"unix", "/work/socket"}} {
-		sock, err := net.Listen(l.kind, p.Home+l.path)
+	for _, l := range []struct{ kind, path string }{{"unix", "socket"}, {"unix", "work/socket"}} {
+		sock, err := net.Listen(l.kind, p.Home+"/"+l.path)
 		if err != nil {
 			t.Fatal(err)
 		}
