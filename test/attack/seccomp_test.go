@@ -157,56 +157,86 @@ func setIDRows() []row {
 	}}
 }
 
+// compat is a call by the number of the 386, and what becomes of it where programs
+// of 32 bits are allowed.
+type compat struct{ name, args, multiarch string }
+
+var compats = []compat{
+	{"getpid", "20 0 0", "reached"},
+	{"ioctl TIOCSTI", "54 0xffffffff 0x5412 9", "denied: EPERM"},
+	{"socketcall", "102 1 1 14", "denied: ENOSYS"},
+	{"unshare", "310 0 0", "denied: EPERM"},
+	{"keyctl", "288 9999 0 95", "denied: EPERM"},
+	{"socket", "359 17 3 1", "denied: EAFNOSUPPORT"},
+	{"clone NEWUSER", "120 0x10000200 0 22", "denied: EPERM"},
+	{"modify_ldt", "123 99 0 38", "reached"},
+}
+
+// compatCalls makes every one of the calls, each in a process of its own, and says
+// what came of it and the status.
+func compatCalls(w *world.World) []string {
+	var script strings.Builder
+	for _, c := range compats {
+		fmt.Fprintf(&script, "%s compat %s; echo \"%s: status $?\"\n", w.Probe, c.args, c.name)
+	}
+	return []string{"sh", "-c", script.String()}
+}
+
+// compatSaid is what compatCalls says where a call ends as the function tells.
+func compatSaid(how func(compat) string) string {
+	var text strings.Builder
+	for _, c := range compats {
+		fmt.Fprintf(&text, "%s%s: status %d\n", how(c), c.name, map[bool]int{true: 159}[how(c) == ""])
+	}
+	return text.String()
+}
+
 // compatRows call the kernel by the numbers of the 386.
 func compatRows() []row {
 	if runtime.GOARCH != "amd64" {
 		return nil // the 32-bit calls of arm64 take a program of 32 bits
 	}
-	calls := []struct{ name, args, multiarch string }{
-		{"getpid", "20 0 0", "reached"},
-		{"ioctl TIOCSTI", "54 0xffffffff 0x5412 9", "denied: EPERM"},
-		{"socketcall", "102 1 1 14", "denied: ENOSYS"},
-		{"unshare", "310 0 0", "denied: EPERM"},
-		{"keyctl", "288 9999 0 95", "denied: EPERM"},
-		{"socket", "359 17 3 1", "denied: EAFNOSUPPORT"},
-		{"clone NEWUSER", "120 0x10000200 0 22", "denied: EPERM"},
-		{"modify_ldt", "123 99 0 38", "reached"},
-	}
-	var all []row
-	for _, c := range calls {
-		probe := append([]string{"PROBE", "compat"}, strings.Fields(c.args)...)
-		all = append(all, row{
-			id: "R20-filter", what: "a call of 32 bits kills: " + c.name,
-			do: func(t *testing.T, w *world.World) {
-				outside(t, w, probe)
-				// 128+SIGSYS; the probe says nothing before it dies.
-				got := w.Run(t, w.Sandboxed(w.Profile(t, ""), expand(w, probe)...)...)
-				if got.Code != 159 || got.Out != "" || !strings.Contains(got.Err, "security.multiarch") {
-					t.Errorf("status %d, it says %q, %q", got.Code, got.Out, got.Err)
-				}
-			},
-		}, row{
-			id: "R20-filter", what: "a call of 32 bits where they are allowed: " + c.name,
-			do: func(t *testing.T, w *world.World) {
-				outside(t, w, probe)
-				got := w.Run(t, w.Sandboxed(w.Profile(t, "[security]\nmultiarch = true\n"), expand(w, probe)...)...)
-				if got.Code != 0 || got.Out != c.multiarch+"\n" {
-					t.Errorf("status %d, it says %q, want %q; %s", got.Code, got.Out, c.multiarch, got.Err)
-				}
-			},
-		})
-	}
-	return all
+	const multiarch = "[security]\nmultiarch = true\n"
+	return []row{{
+		id: "R20-filter", what: "calls of 32 bits kill",
+		do: func(t *testing.T, w *world.World) {
+			outside(t, w)
+			got := w.Run(t, w.Sandboxed(w.Profile(t, ""), compatCalls(w)...)...)
+			// 128+SIGSYS; the probe says nothing before it dies.
+			if want := compatSaid(func(compat) string { return "" }); got.Out != want {
+				t.Errorf("it says %q, want %q", got.Out, want)
+			}
+		},
+	}, {
+		id: "R20-filter", what: "calls of 32 bits where they are allowed",
+		do: func(t *testing.T, w *world.World) {
+			outside(t, w)
+			got := w.Run(t, w.Sandboxed(w.Profile(t, multiarch), compatCalls(w)...)...)
+			if want := compatSaid(func(c compat) string { return c.multiarch + "\n" }); got.Out != want {
+				t.Errorf("it says %q, want %q; %s", got.Out, want, got.Err)
+			}
+		},
+	}, {
+		id: "R20-filter", what: "a command that a call of 32 bits kills is told of security.multiarch",
+		do: func(t *testing.T, w *world.World) {
+			outside(t, w)
+			got := w.Run(t, w.Sandboxed(w.Profile(t, ""), w.Probe, "compat", "20", "0", "0")...)
+			if got.Code != 159 || got.Out != "" || !strings.Contains(got.Err, "security.multiarch") {
+				t.Errorf("status %d, it says %q, %q", got.Code, got.Out, got.Err)
+			}
+		},
+	}}
 }
 
 // outside is the control of calls of 32 bits: without a filter they are made.
-func outside(t *testing.T, w *world.World, probe []string) {
+func outside(t *testing.T, w *world.World) {
 	t.Helper()
-	got := w.Run(t, expand(w, probe)...)
+	got := w.Run(t, w.Probe, "compat", "20", "0", "0")
 	if got.Code >= 128 || got.Code == 2 { // a segmentation fault, Go's word for it
 		sbxtest.Require(t, sbxtest.Missing("ia32", fmt.Sprintf("int $0x80 ends the program with status %d", got.Code)))
 	}
-	if got.Out != "reached\n" {
-		t.Errorf("control: outside it says %q, %q", got.Out, got.Err)
+	got = w.Run(t, compatCalls(w)...)
+	if want := compatSaid(func(compat) string { return "reached\n" }); got.Out != want {
+		t.Errorf("control: outside it says %q, want %q; %q", got.Out, want, got.Err)
 	}
 }

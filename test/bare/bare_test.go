@@ -265,7 +265,7 @@ func TestRefusedCalls(t *testing.T) {
 		t.Fatalf("control: outside it says %q, %q", got.Out, got.Err)
 	}
 	got := p.inside(t, traced, p.Probe, "refusals", "1", "3")
-	if got.Code != 0 || got.Out != "up\nreached 0, EPERM 3, other 0\n" || strings.Contains(got.Err, "denied") {
+	if got.Code != 0 || got.Out != "up\nreached 0, EPERM 3, other 0\n" || strings.Contains(got.Err, "denied: ") {
 		t.Errorf("status %d, %q, %q", got.Code, got.Out, got.Err)
 	}
 	got = p.Run(t, world.Refused(p.Sbx, "explain", p.Profile(t, traced))...)

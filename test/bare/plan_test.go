@@ -133,7 +133,7 @@ func TestHidden(t *testing.T) {
 	p.Write(t, p.Home+"/.config/gh/hosts.yml", "token\n")
 	profile := "extends = [\"builtin:open\"]\n" + fallback
 	got := p.inside(t, profile, "sh", "-c", "cat ~/docs/letter ~/.config/app/rc; cat ~/.ssh/id ~/.config/gh/hosts.yml; echo x >~/docs/letter; ls ~/.ssh")
-	if got.Out != "letter\nrc\n" || strings.Count(got.Err, "ermission denied") != 4 {
+	if got.Out != "letter\nrc\n" || strings.Count(got.Err, "Permission denied") != 4 {
 		t.Errorf("inside it says %q, %q", got.Out, got.Err)
 	}
 	if got := p.outside(t, "cat", p.Home+"/.ssh/id", p.Home+"/.config/gh/hosts.yml"); got.Out != "secrettoken\n" {

@@ -27,7 +27,7 @@ func TestKilled(t *testing.T) {
 	span := time.Since(begin)
 	runs := 12
 	if testing.Short() {
-		runs = 6
+		runs = 4
 	}
 	for _, tt := range []struct {
 		victim string // its name; "" is sbx

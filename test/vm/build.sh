@@ -14,6 +14,7 @@ packages=(passwd login mount util-linux systemd systemd-sysv libpam-systemd dbus
 	uidmap crun runc slirp4netns fuse-overlayfs iproute2 procps busybox-static strace nftables iputils-ping
 	man-db bash-completion) # the last two show what the package of test/dist brings
 if [[ $SBX_VM_SUITE != bullseye ]]; then packages+=(passt); fi
+if mediates; then packages+=(apparmor); fi
 
 # mirror PATTERN is the address of a source of this machine's apt whose release
 # matches.

@@ -27,6 +27,9 @@ die() {
 	exit 125
 }
 
+# mediates tells whether the release's AppArmor judges user namespaces (its version 4).
+mediates() { [[ $SBX_VM_SUITE != bullseye && $SBX_VM_SUITE != bookworm ]]; }
+
 # now is the time in milliseconds, since is how long ago that was, in seconds.
 now() {
 	local t=${EPOCHREALTIME/[.,]/}

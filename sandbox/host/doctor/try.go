@@ -24,6 +24,7 @@ const ProbeVerb = "__probe"
 // The things to Try. Each runs in the namespaces that its parent made for it.
 const (
 	tryNothing    = "nothing"    // only be there
+	tryAlone      = "alone"      // a user namespace and no other
 	tryNamespaces = "namespaces" // root of new user and mount namespaces
 	tryProc       = "proc"       // first process of a new PID namespace
 )
@@ -36,6 +37,8 @@ func Try(name string, w io.Writer) error {
 	switch name {
 	case tryNothing:
 		return nil
+	case tryAlone:
+		return start(tryNothing, syscall.CLONE_NEWUSER, false, io.Discard)
 	case tryNamespaces:
 		return tryAll(w)
 	case tryProc:
@@ -199,6 +202,11 @@ func noUserNamespace(err error) Check {
 	return missing(name, why, "", false)
 }
 
+// givenAlone says whether there is a user namespace for whom asks for no other, which
+// would take a capability in it. It is tried by a process of its own, since one that
+// made a sandbox has memory that its copies do without.
+func givenAlone() bool { return start(tryAlone, 0, false, io.Discard) == nil }
+
 // powerless explains a user namespace that gives no capabilities, which is how
 // Ubuntu restricts them.
 func powerless(why string) Check {
@@ -231,6 +239,9 @@ func Refused(errno unix.Errno, in string) host.Refusal {
 	switch {
 	case in == "":
 		c = noUserNamespace(errno)
+		if errno == unix.EPERM && givenAlone() {
+			c = powerless(fmt.Sprintf("making the others in a new user namespace: %v", errno))
+		}
 	case errno == unix.ENOSPC || errno == unix.EUSERS:
 		c = missing("user_namespaces", fmt.Sprintf("%s: %v; the limit on namespaces is reached or zero", in, errno),
 			"an administrator can raise user.max_user_namespaces and its siblings, see sysctl user", true)

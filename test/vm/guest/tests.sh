@@ -4,6 +4,7 @@
 #   tests.sh DIR BINARY REGEXP N OF   the N-th of so many parts
 #   tests.sh --without      test/limits as alice, who has no systemd
 #   tests.sh --delegated    the same in a group that the system delegates
+#   tests.sh --refused      test/bare as dev, to whom AppArmor gives no user namespaces
 #   tests.sh --wide         as dev, to whom every controller was delegated
 #   tests.sh --logout       as root: alice logs in and out, and what is left is killed;
 #                           and the clock is set
@@ -42,6 +43,14 @@ case $1 in
 	systemctl restart systemd-logind.service
 	cd "$here/checkout/test/limits"
 	SBX_LOGOUT=1 exec "$here/tests/limits.test" "${flags[@]}" -test.run '^Test(Logout|ClockJump)$'
+	;;
+--refused)
+	apparmor_parser -r "$here/checkout/test/apparmor/restricted"
+	! setpriv --reuid dev --regid dev --init-groups aa-exec -p restricted -- unshare -Ur true || exit 1
+	cd "$here/checkout/test/bare"
+	exec setpriv --reuid dev --regid dev --init-groups --inh-caps=-all env -i HOME=/home/dev USER=dev PATH=/usr/bin:/bin TMPDIR="$TMPDIR" \
+		SBX_BIN="$SBX_BIN" SBX_PROBE="$SBX_PROBE" SBX_GUEST=1 SBX_REFUSED=1 aa-exec -p restricted -- "$here/tests/bare.test" "${flags[@]}" \
+		-test.skip '^Test(OptIn|Explain)$|^TestAttacks$/^a_queue$' # which compare with namespaces
 	;;
 esac
 export SBX_GUEST=1
