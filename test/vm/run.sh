@@ -1,8 +1,8 @@
 #!/bin/bash
 # Runs tests in guests with systemd and control groups (lab.sh), as a person
 # there. The tests are built here and copied in. Emulated, a guest keeps less than one
-# processor busy, since most tests do one thing at a time and some wait: one guest more
-# than there are processors share the work, each taking the next when it is done with one.
+# processor busy, since most tests do one thing at a time and some wait: where there are
+# two, three guests share the work, each taking the next when it is done with one.
 #
 #   run.sh                     what this machine can't show: limits, the parts of
 #                              other suites that meet them, and the package
@@ -11,7 +11,7 @@
 #
 # SBX_MUST_WORK=1 makes it a failure that the guest can't be had here.
 # SBX_VM_SUITE and the others of common.sh choose the guest, SBX_VM_GUESTS=1 has one
-# alone (else three, where there is memory and more than one processor). SBX_VM_LOGS is a directory for what each test printed, with its times.
+# alone. SBX_VM_LOGS is a directory for what each test printed, with its times.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -187,7 +187,7 @@ job() {
 	return "$status"
 }
 
-# start DIR starts as many guests as there is work for.
+# start DIR starts as many guests as there is work and memory for.
 start() {
 	local dir=$1 n of=${SBX_VM_GUESTS-} most
 	if [[ ! $of ]]; then
