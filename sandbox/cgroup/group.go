@@ -131,7 +131,7 @@ func (g Group) control(sign string, controllers []string) error {
 // controller that the group lacks.
 func (g Group) Set(l *Limits) error {
 	for _, s := range l.Settings() {
-		if err := g.write(s.File, s.Value); err != nil {
+		if err := g.write(s.File, s.Value); err != nil && !s.moot(err) {
 			return fmt.Errorf("writing %q: %w", s.Value, err)
 		}
 	}
@@ -146,6 +146,7 @@ func (g Group) Check(l *Limits) error {
 	for _, s := range l.Settings() {
 		text, err := g.read(s.File)
 		switch {
+		case s.moot(err):
 		case errors.Is(err, unix.ENOENT):
 			controller, _, _ := strings.Cut(s.File, ".")
 			errs = append(errs, fmt.Errorf("%s is not there: the controller %s is missing", g.file(s.File), controller))
@@ -156,6 +157,17 @@ func (g Group) Check(l *Limits) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// moot tells whether a file that is missing leaves nothing to limit: a kernel without
+// swap, or that does not count it (CONFIG_SWAP, swapaccount=0), on a machine that has
+// none.
+func (s Setting) moot(err error) bool {
+	if s.File != "memory.swap.max" || s.Value != "0" || !errors.Is(err, unix.ENOENT) {
+		return false
+	}
+	swaps, err := os.ReadFile("/proc/swaps") // a line for each, below a heading (proc_swaps(5))
+	return errors.Is(err, unix.ENOENT) || err == nil && bytes.Count(swaps, []byte("\n")) <= 1
 }
 
 // KillTogether has the kernel kill all processes of the group at once when it

@@ -347,10 +347,8 @@ func (r *resolver) pidsFeature(add addFeature, group bool) {
 	const name, key = "pids-limit", "limits.processes"
 	switch {
 	case r.prof.Limits.Processes <= 0:
-	case group && r.facts.UID == 0:
-		add(name, "enforced", "pids.max of "+r.groupText(), "", key)
 	case group:
-		add(name, "enforced", "pids.max of "+r.groupText()+", RLIMIT_NPROC in the sandbox's user namespace", "", key)
+		add(name, "enforced", "pids.max of "+r.groupText(), "", key)
 	case r.plan.Bare.On():
 		add(name, "degraded", "RLIMIT_NPROC", "it counts all of the user's processes, the host's with them", key)
 	case r.facts.UID == 0:

@@ -222,6 +222,10 @@ func (r *resolver) limits() {
 	if r.plan.Cgroup.Limits.MemoryMax != 0 {
 		memory = 0 // it holds for all together, and lets one process reserve what it does not use
 	}
+	processes := l.Processes
+	if r.plan.Cgroup.Limits.PidsMax != 0 {
+		processes = 0 // it can be raised while they run, which this can't
+	}
 	for _, x := range []struct {
 		key, name string
 		resource  int
@@ -229,7 +233,7 @@ func (r *resolver) limits() {
 		zero      bool // 0 is a limit, not "not set"
 	}{
 		{"limits.memory", "data", unix.RLIMIT_DATA, memory, false},
-		{"limits.processes", "nproc", unix.RLIMIT_NPROC, l.Processes, false},
+		{"limits.processes", "nproc", unix.RLIMIT_NPROC, processes, false},
 		{"limits.open_files", "nofile", unix.RLIMIT_NOFILE, l.OpenFiles, false},
 		{"limits.file_size", "fsize", unix.RLIMIT_FSIZE, l.FileSize, false},
 		{"limits.core", "core", unix.RLIMIT_CORE, l.Core, true},

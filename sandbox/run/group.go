@@ -37,6 +37,7 @@ type group struct {
 	call   *scopeCall   // until it was answered
 	left   cgroup.Group // the leaf that this process moved to
 	memory int          // its memory.events, -1 where nobody asked
+	held   int          // of a group in a delegated one: says that it is in use; else -1
 }
 
 // scopeCall is sbx-scope, which has been started and waits for what to ask of
@@ -123,7 +124,7 @@ func (s *sandboxed) ask() error {
 	if !p.On() {
 		return nil
 	}
-	g := &group{plan: p, memory: -1}
+	g := &group{plan: p, memory: -1, held: -1}
 	s.group = g
 	if s.scope != nil && s.scope.path == p.Helper {
 		g.call, s.scope = s.scope, nil
@@ -279,8 +280,7 @@ func (g *group) makeBelow() error {
 		return err
 	}
 	var err error
-	if g.top, err = parent.Make(g.name); err != nil {
-		g.top = ""
+	if g.top, g.held, err = parent.MakeOwn(g.name); err != nil {
 		return err
 	}
 	return g.top.Set(&g.plan.Limits)
@@ -475,6 +475,8 @@ func (g *group) close() {
 	}
 	if g.top != "" {
 		_ = g.top.Remove()
+		unix.Close(g.held)
+		g.held = -1
 	}
 	if g.left != "" { // back to where this process was found
 		parent := cgroup.Group(g.plan.Parent)

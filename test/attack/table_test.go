@@ -93,7 +93,7 @@ var attacks = []attack{
 	{39, "archive bombs", "generated", implemented, ""},
 	{40, "mount options smuggled in by a profile or a flag", "CVE-2024-9407, CVE-2024-1753", implemented, ""},
 	{41, "out of a delegated control group", "CVE-2023-25809, CVE-2022-0492", implemented, "the limits are set above all that the command can see"},
-	{42, "a fork bomb", "RLIMIT_NPROC counts by user namespace", implemented, "pids.max beside it where there is a control group"},
+	{42, "a fork bomb", "RLIMIT_NPROC counts by user namespace", implemented, "pids.max in its place where there is a control group"},
 	{43, "filling memory through tmpfs and shared memory", "the kernel's default is half of the memory", implemented, "memory.max where there is a control group, else each process alone"},
 	{44, "quotas of the host's user: inotify, pseudo-terminals, queues", "one sandbox can take all inotify instances", implemented, ""},
 	{45, "filling the disk through layers and logs", "podman's log-opt max-size", implemented, "layers; a bound on disk is looked at once a second, one in memory holds"},

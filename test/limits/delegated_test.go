@@ -2,7 +2,9 @@ package limits
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -77,7 +79,70 @@ func run(t *testing.T, w *world.World, top cgroup.Group) {
 		t.Errorf("status %d, %q, %q", got.Code, got.Out, got.Err)
 	}
 	nestedHolds(t, w, w.Profile(t, nested))
+	abandoned(t, w, p, top)
 	if left, _ := filepath.Glob(string(top) + "/sbx-*"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// abandoned: the group of an sbx that was killed goes with the next sandbox, that of
+// one which runs does not.
+func abandoned(t *testing.T, w *world.World, profile string, top cgroup.Group) {
+	t.Helper()
+	groups := func() []string {
+		list, err := filepath.Glob(string(top) + "/sbx-*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	begin := func() *exec.Cmd {
+		cmd := w.Command(w.Sandboxed(profile, "sleep", "100")...)
+		before := len(groups())
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		world.Until(t, "the group is there and in use", func() bool {
+			list := groups()
+			if len(list) <= before {
+				return false
+			}
+			for _, g := range list {
+				if e, err := os.ReadFile(g + "/cgroup.events"); err != nil || !strings.Contains(string(e), "populated 1") {
+					return false
+				}
+			}
+			return true
+		})
+		return cmd
+	}
+	end := func(cmd *exec.Cmd) {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		world.Until(t, "every process is gone", func() bool {
+			for _, g := range groups() {
+				if e, err := os.ReadFile(g + "/cgroup.events"); err == nil && strings.Contains(string(e), "populated 1") {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	killed := begin()
+	end(killed)
+	left := groups()
+	if len(left) != 1 {
+		t.Errorf("control: a killed sbx leaves %v", left)
+	}
+	lives := begin()
+	if list := groups(); len(list) != 1 || slices.Equal(list, left) {
+		t.Errorf("after the next has started there are %v, and of the killed one there was %v", list, left)
+	}
+	if got := w.Run(t, w.Sandboxed(profile, "true")...); got.Code != 0 || len(groups()) != 1 {
+		t.Errorf("beside one that runs: status %d, %s; there are %v", got.Code, got.Err, groups())
+	}
+	end(lives)
+	if got := w.Run(t, w.Sandboxed(profile, "true")...); got.Code != 0 {
+		t.Errorf("status %d, %s", got.Code, got.Err)
 	}
 }

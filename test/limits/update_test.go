@@ -11,6 +11,31 @@ import (
 	"github.com/sbx-sandbox/sbx/test/world"
 )
 
+// TestMoreProcesses: a limit on processes can be raised while they run, and holds.
+func TestMoreProcesses(t *testing.T) {
+	w := newWorld(t)
+	p := w.Profile(t, small+"processes = 20\n")
+	for _, argv := range [][]string{
+		{"run", "-q", "-d", "--name", "more", p, "--", "sleep", "100"}, {"update", "--pids-limit", "60", "more"},
+	} {
+		if argv[0] == "update" {
+			if got := w.Run(t, w.Sbx, "exec", "more", w.Probe, "forks", "40", "-"); !strings.Contains(got.Out, "denied: EAGAIN") {
+				t.Errorf("control: with 20 it says %q, %q", got.Out, got.Err)
+			}
+		}
+		if got := w.Run(t, append([]string{w.Sbx}, argv...)...); got.Code != 0 {
+			t.Fatalf("sbx %q: status %d, %s", argv, got.Code, got.Err)
+		}
+	}
+	defer w.Run(t, w.Sbx, "rm", "-f", "more")
+	if got := w.Run(t, w.Sbx, "exec", "more", w.Probe, "forks", "40", "-"); got.Out != "40: reached\n" {
+		t.Errorf("with 60 it says %q, %q", got.Out, got.Err)
+	}
+	if got := w.Run(t, w.Sbx, "exec", "more", w.Probe, "forks", "80", "-"); !strings.Contains(got.Out, "denied: EAGAIN") {
+		t.Errorf("with 60, of 80 it says %q, %q", got.Out, got.Err)
+	}
+}
+
 // TestUpdate changes the limits of a detached sandbox, and pauses it by its
 // group.
 func TestUpdate(t *testing.T) {

@@ -36,7 +36,8 @@ func UpdateCommand() cli.Command {
 	return sandboxes.Verb{
 		Name: "update", Summary: "change the limits of sandboxes that run",
 		Long: "Change limits that a sandbox's control group holds, while it runs. Those that are not named stay as they are. " +
-			"A sandbox has such a group if it was started with a limit that takes one, or with limits.cgroup = \"always\".",
+			"A sandbox has such a group if it was started with a limit that takes one, or with limits.cgroup = \"always\". " +
+			"A restart begins with the limits that it was started with.",
 		Example: "sbx update -m 4G --cpus 2 web\nsbx update --set limits.memory_high=1G web",
 		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation, *state.Store, *state.Record) error {
 			o := &options.Options{}
