@@ -51,6 +51,7 @@ func Bare(native Arch, s Shared) Policy {
 		})
 	}
 	p.Rules = append(p.Rules, Rule{Names: calls("add_key keyctl request_key"), Action: Errno(unix.EPERM), Why: "keyrings of the host's user"})
+	p.Rules = append(p.Rules, subvolumes()...)
 	self := func(call string, conds ...Cond) {
 		p.Rules = append(p.Rules, Rule{Names: calls(call), Action: Allow, Args: conds, Why: "of the caller itself"},
 			Rule{Names: calls(call), Action: Errno(unix.EPERM), Why: "limits and scheduling of the host's processes"})

@@ -128,7 +128,7 @@ func calls(s string) []string { return strings.Fields(s) }
 func defaultRules() []Rule {
 	noFamily := Errno(unix.EAFNOSUPPORT)
 	is := func(index uint8, v uint64) Cond { return Cond{Index: index, Op: Eq, Value: v} }
-	return []Rule{
+	rules := []Rule{
 		{Names: calls("socket"), Action: Allow, Args: []Cond{is(0, unix.AF_UNIX)}, Why: "AF_UNIX"},
 		{Names: calls("socket"), Action: Allow, Args: []Cond{is(0, unix.AF_INET)}, Why: "AF_INET"},
 		{Names: calls("socket"), Action: Allow, Args: []Cond{is(0, unix.AF_INET6)}, Why: "AF_INET6"},
@@ -144,7 +144,6 @@ func defaultRules() []Rule {
 		{Names: calls("ioctl"), Action: Errno(unix.EPERM), Args: []Cond{is(1, unix.TIOCSTI)}, Why: "TIOCSTI types into the terminal"},
 		{Names: calls("ioctl"), Action: Errno(unix.EPERM), Args: []Cond{is(1, tiocLinux)}, Why: "TIOCLINUX pastes into the console"},
 		{Names: calls("ioctl"), Action: Errno(unix.EPERM), Args: []Cond{is(1, unix.TIOCSETD)}, Why: "TIOCSETD loads a line discipline"},
-		{Names: calls("ioctl"), Action: Allow},
 
 		{
 			Names: calls("clone"), Action: Allow, Args: []Cond{{Index: 0, Op: MaskedEq, Mask: newNamespaces}},
@@ -169,6 +168,8 @@ func defaultRules() []Rule {
 		{Names: calls("rseq_slice_yield uprobe"), Action: Allow, Why: "one gives up the processor, one is called by the kernel's own code"},
 		{Names: calls("listns"), Action: Errno(unix.ENOSYS), Why: "namespaces of others"},
 	}
+	rules = append(rules, subvolumes()...)
+	return append(rules, Rule{Names: calls("ioctl"), Action: Allow})
 }
 
 const tiocLinux = 0x541c // TIOCLINUX of asm-generic/ioctls.h

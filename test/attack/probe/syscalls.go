@@ -48,6 +48,9 @@ var rawCalls = []raw{
 	{"ioctl TIOCSTI, bit 32", unix.SYS_IOCTL, [6]uintptr{minusOne, unix.TIOCSTI | high}, []unix.Errno{unix.EBADF}},
 	{"ioctl TIOCLINUX", unix.SYS_IOCTL, [6]uintptr{minusOne, 0x541c}, []unix.Errno{unix.EBADF}},
 	{"ioctl TIOCSETD", unix.SYS_IOCTL, [6]uintptr{minusOne, unix.TIOCSETD}, []unix.Errno{unix.EBADF}},
+	{"ioctl BTRFS_IOC_SNAP_CREATE", unix.SYS_IOCTL, [6]uintptr{minusOne, 0x50009401}, []unix.Errno{unix.EBADF}},
+	{"ioctl BTRFS_IOC_SNAP_CREATE, bit 32", unix.SYS_IOCTL, [6]uintptr{minusOne, 0x50009401 | high}, []unix.Errno{unix.EBADF}},
+	{"ioctl BTRFS_IOC_SUBVOL_CREATE_V2", unix.SYS_IOCTL, [6]uintptr{minusOne, 0x50009418}, []unix.Errno{unix.EBADF}},
 	// A mount or user namespace and shared file system information exclude one another.
 	{"clone NEWNS", unix.SYS_CLONE, [6]uintptr{unix.CLONE_NEWNS | unix.CLONE_FS}, []unix.Errno{unix.EINVAL}},
 	{"clone NEWUSER", unix.SYS_CLONE, [6]uintptr{unix.CLONE_NEWUSER | unix.CLONE_FS}, []unix.Errno{unix.EINVAL}},
