@@ -74,9 +74,9 @@ type Input struct {
 	Networks map[string]Named
 	// NetDir is where records of networks are kept.
 	NetDir string
-	// RuntimeDir is where the records and control sockets of sandboxes lie, which
-	// no sandbox sees. "" for none.
-	RuntimeDir string
+	// RuntimeDirs are where the records and control sockets of sandboxes lie, or may
+	// lie in another environment of the same person: no sandbox sees them.
+	RuntimeDirs []string
 	// PrivateDir is the directory, not there yet, of a sandbox without
 	// namespaces: see sandbox.Bare.
 	PrivateDir string

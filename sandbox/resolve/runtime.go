@@ -12,24 +12,28 @@ import (
 )
 
 // runtime hides the records and the control sockets of all sandboxes: whoever
-// can connect to one commands that sandbox, and records are believed. It is made
-// where it is missing, since it may come while the sandbox runs.
+// can connect to one commands that sandbox, and records are believed. A place that
+// is missing is made where it may come while the sandbox runs, or by the command.
 func (r *resolver) runtime() {
-	if r.RuntimeDir == "" {
-		return
+	for _, dir := range r.RuntimeDirs {
+		r.hideRecords(dir)
 	}
-	real := r.RuntimeDir
-	e, err := r.facts.Files.Resolve(path.Dir(real), "")
-	if slices.ContainsFunc([]error{unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.ELOOP}, func(e error) bool { return errors.Is(err, e) }) {
-		return // nothing can be there, or nothing that the user reaches
-	}
-	if err != nil {
+}
+
+func (r *resolver) hideRecords(dir string) {
+	links, real := r.walk(dir)
+	_, err := r.facts.Files.Resolve(path.Dir(real), "")
+	above := err == nil
+	switch {
+	case above, errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.ELOOP):
+		return // nothing that the user reaches
+	default:
 		r.fail(&Error{Msg: "looking for the records of sandboxes in " + path.Dir(real) + ", which are hidden", Err: err})
 		return
 	}
-	real = path.Join(e.Path, path.Base(real))
 	var targets []string
-	if r.plan.Root.InPlace {
+	if r.plan.Root.InPlace && above {
 		targets = append(targets, real)
 	}
 	for _, m := range r.plan.Mounts {
@@ -40,7 +44,16 @@ func (r *resolver) runtime() {
 			r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s holds records of sandboxes and is given to none", m.Source), Hint: "leave it out"})
 			continue
 		}
-		if m.IsDir && within(real, m.Source) {
+		if !m.IsDir {
+			continue
+		}
+		if at := slices.IndexFunc(links, func(l string) bool { return within(l, m.Source) }); at >= 0 && !m.ReadOnly {
+			r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s is a symbolic link that the command could replace, and leads to the records of sandboxes", links[at]),
+				Hint: "have XDG_RUNTIME_DIR name the place that it leads to"})
+			continue
+		}
+		// Where what is above is missing too, only the command might make it.
+		if within(real, m.Source) && (above || !m.ReadOnly) {
 			targets = append(targets, path.Join(m.Target, real[len(m.Source):]))
 		}
 	}

@@ -9,8 +9,6 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/sbx-sandbox/sbx/sandbox/seen"
 )
 
 // Store is the base directory.
@@ -19,17 +17,28 @@ type Store struct {
 }
 
 // Base is the path of the base directory, whether it exists or not.
-func Base() string { return BaseSeen(nil) }
+func Base() string { return base(os.Getenv("XDG_RUNTIME_DIR")) }
 
-// BaseSeen is Base; what it looks at is remembered in log, which may be nil.
-func BaseSeen(log *seen.Log) string { return base(log, os.Getenv("XDG_RUNTIME_DIR")) }
+// Bases are the paths that Base may have, in this environment and in that of a login:
+// a runtime directory that is missing now may be there for the next.
+func Bases() []string {
+	own := strconv.Itoa(unix.Getuid())
+	list := []string{"/run/user/" + own + "/sbx", "/tmp/sbx-" + own}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		if mine := filepath.Join(dir, "sbx"); mine != list[0] {
+			list = append([]string{mine}, list...)
+		}
+	}
+	return list
+}
 
 // absent are the errors of a path that is not there for this user.
 var absent = []error{unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.ELOOP, unix.ENAMETOOLONG}
 
-func base(log *seen.Log, dir string) string {
+func base(dir string) string {
 	if filepath.IsAbs(dir) {
-		switch st, err := log.Stat(dir); {
+		var st unix.Stat_t
+		switch err := unix.Stat(dir, &st); {
 		// Who became another user has the other's runtime directory in the
 		// environment at times (su, sudo).
 		case err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && int(st.Uid) == unix.Getuid():

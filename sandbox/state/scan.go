@@ -135,7 +135,7 @@ func sameBase(pid int) bool {
 			dir = string(value)
 		}
 	}
-	return base(nil, dir) == Base()
+	return base(dir) == Base()
 }
 
 // startedAt is when a process began.

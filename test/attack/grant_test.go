@@ -3,6 +3,7 @@ package attack
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -204,6 +205,10 @@ func ownRows() []row {
 			control: "HOMEDIR/.config/sbx", want: "end",
 		},
 		{
+			id: "R61-own-files", what: "making the place of records and kept starts",
+			do: plantRecords,
+		},
+		{
 			id: "R62-end", what: "a time that is over while nobody reads what the command writes",
 			do: func(t *testing.T, w *world.World) {
 				// The command is deaf to signals, and its output goes into a full pipe.
@@ -248,4 +253,59 @@ func raw(text string) string {
 		}
 	}
 	return ""
+}
+
+// plantRecords makes, inside, what a later run would believe: in a runtime directory
+// that is missing and lies in the project, behind a link there, and in the place of
+// those who have none.
+func plantRecords(t *testing.T, w *world.World) {
+	own := fmt.Sprintf("/tmp/sbx-%d", os.Getuid())
+	before := world.Exists(own)
+	if !before {
+		t.Cleanup(func() { os.Remove(own) })
+	}
+	run := w.Work + "/run"
+	if err := os.Symlink(w.Home+"/run", w.Work+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		runtime, profile, dir string
+		code                  int
+		err                   string
+	}{
+		{run, "", run + "/sbx", 1, "Read-only file system"},
+		{run + "/deeper", "", run + "/deeper/sbx", 1, "Read-only file system"},
+		{w.Work + "/link", "", w.Work + "/link/sbx", 125, "link is a symbolic link that the command could replace"},
+		{w.Home + "/run", "[mounts.\"/tmp\"]\naccess = \"rw\"\n", own, 1, "ermission denied"},
+		{run, "[security]\nfallback = \"landlock\"\n", run + "/sbx", 125, "can't be"},
+	} {
+		plant := []string{"mkdir", "-p", "-m", "700", x.dir + "/starts"}
+		argv := w.Sandboxed(w.Profile(t, x.profile), plant...)
+		if strings.Contains(x.profile, "fallback") {
+			argv = world.Refused(argv...)
+			if sbxtest.Landlock.Missing() != nil {
+				continue // said by test/bare
+			}
+		}
+		cmd := w.Command(argv...)
+		cmd.Env = append(slices.DeleteFunc(slices.Clone(w.Env), func(v string) bool { return strings.HasPrefix(v, "XDG_RUNTIME_DIR=") }), "XDG_RUNTIME_DIR="+x.runtime)
+		got := world.Wait(t, cmd)
+		if got.Code != x.code || !strings.Contains(got.Err, x.err) {
+			t.Errorf("with XDG_RUNTIME_DIR=%s it ends with %d, want %d: %s", x.runtime, got.Code, x.code, got.Err)
+		}
+		if world.Exists(x.dir + "/starts") {
+			t.Errorf("with XDG_RUNTIME_DIR=%s it was made", x.runtime)
+		}
+		if x.dir == own {
+			continue // the host's
+		}
+		if got := w.Run(t, plant...); got.Code != 0 {
+			t.Errorf("control: outside it ends with %d: %s", got.Code, got.Err)
+		}
+		for _, dir := range []string{run, w.Home + "/run/sbx"} {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }

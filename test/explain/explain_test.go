@@ -42,7 +42,7 @@ func planOf(t *testing.T, w *world.World, ref string, argv ...string) *sandbox.P
 	}
 	// What is this process's and not sbx's.
 	facts.Exe, facts.Environ, facts.Stdio = w.Sbx, w.Env, [3]host.Stdio{}
-	plan, err := resolve.Plan(resolve.Input{Profile: prof, Facts: facts, Argv: argv, HomesDir: w.Home + "/.local/share/sbx/homes", RuntimeDir: w.Home + "/run/sbx"})
+	plan, err := resolve.Plan(resolve.Input{Profile: prof, Facts: facts, Argv: argv, HomesDir: w.Home + "/.local/share/sbx/homes", RuntimeDirs: []string{w.Home + "/run/sbx"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,7 +137,7 @@ func (b *broken) plan(t *testing.T, file string, argv []string) *sandbox.Plan {
 	if b.bare {
 		facts.Refused.Why = "the test's"
 	}
-	plan, err := resolve.Plan(resolve.Input{Profile: prof, Facts: facts, Argv: argv, HomesDir: b.Home + "/.local/share/sbx/homes", RuntimeDir: b.Home + "/run/sbx", PrivateDir: b.Home + "/run/sbx-private-0"})
+	plan, err := resolve.Plan(resolve.Input{Profile: prof, Facts: facts, Argv: argv, HomesDir: b.Home + "/.local/share/sbx/homes", RuntimeDirs: []string{b.Home + "/run/sbx"}, PrivateDir: b.Home + "/run/sbx-private-0"})
 	if err != nil {
 		t.Fatal(err)
 	}

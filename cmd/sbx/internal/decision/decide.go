@@ -179,7 +179,7 @@ func (inv *Run) Decide(prof *profiles.Profile, argv []string, o *options.Options
 	if data == "" && prof.Home.Mode == "persistent" {
 		return nil, &resolve.Error{Key: "home.mode", Msg: "there is no home directory to keep the sandbox's in", Hint: "set HOME or XDG_DATA_HOME"}
 	}
-	in.RuntimeDir = state.BaseSeen(inv.Seen)
+	in.RuntimeDirs = state.Bases()
 	inv.Joined.tell(&in)
 	memberships(inv.Invocation, &in)
 	in.HomesDir, in.NetDir = filepath.Join(data, "homes"), filepath.Join(kept, "net")
