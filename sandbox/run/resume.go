@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,9 +34,16 @@ func Resumed() (*Start, *sandbox.Plan, error) {
 	if err == nil {
 		err = json.Unmarshal(text, p)
 	}
+	if err == nil {
+		err = p.Validate()
+	}
 	if err != nil {
 		st.Abort()
-		return nil, nil, fmt.Errorf("reading the plan of a sandbox that runs: %w; it was ended", err)
+		// Nothing is synced to a disk: it may have lost a part of the file.
+		if name, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(t.File)); err == nil {
+			_ = os.Remove(name)
+		}
+		return nil, nil, fmt.Errorf("reading the plan of a sandbox that runs: %w; it was ended, and what was kept of it is removed: run it again", err)
 	}
 	st.shape = p.Shape()
 	return st, p, nil

@@ -556,13 +556,13 @@ func stand() {
 		return
 	}
 	n := call(unix.SYS_READ, uintptr(early.pipes[0][0]), uintptr(unsafe.Pointer(&q.status)), uintptr(len(q.status)), 0)
-	if n == len(q.status) && q.status == [4]byte{} {
-		for call(unix.SYS_WAITID, unix.P_PID, uintptr(early.pid), 0, unix.WEXITED|unix.WNOWAIT) == -int(unix.EINTR) {
-		}
-		if untouched() {
-			call(unix.SYS_WAIT4, uintptr(early.pid), 0, 0, 0)
-			exit(0)
-		}
+	// Whatever the status: processes that the command left must be gone before Go
+	// starts, which they could keep from having threads (RLIMIT_NPROC, pids.max).
+	for call(unix.SYS_WAITID, unix.P_PID, uintptr(early.pid), 0, unix.WEXITED|unix.WNOWAIT) == -int(unix.EINTR) {
+	}
+	if n == len(q.status) && q.status == [4]byte{} && untouched() {
+		call(unix.SYS_WAIT4, uintptr(early.pid), 0, 0, 0)
+		exit(0)
 	}
 	if n > 0 && !putBack(n) {
 		exit(failedStatus)
