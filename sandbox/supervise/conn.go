@@ -78,6 +78,40 @@ func (s *Supervisor) accept() error {
 	return nil
 }
 
+// backlog takes those who have connected and were not heard before the end. The
+// socket has no name any more: no others come.
+func (s *Supervisor) backlog() (list []*conn) {
+	for s.listen >= 0 {
+		c, err := control.Accept(s.listen)
+		if err != nil || c == nil {
+			break
+		}
+		list = append(list, &conn{Conn: c, s: s, out: [2]int{-1, -1}, netNS: -1})
+	}
+	return list
+}
+
+// tell ends a connection by telling of the sandbox's end. Who has just asked for
+// something inside, and expects descriptors or a command, gets no answer: nothing
+// came of it.
+func (c *conn) tell(end control.Reply) {
+	defer c.close()
+	for {
+		// What is left unread when the connection closes would take the place of the
+		// reply, as ECONNRESET.
+		r, fds, err := c.Next()
+		control.CloseAll(fds)
+		if err != nil { // there is no other, or nobody, or one that is no request
+			break
+		}
+		switch r.Op {
+		case control.Exec, control.Attach, control.Network, control.Root, control.Connect, control.Refused:
+			return
+		}
+	}
+	c.answer(end)
+}
+
 // take reads a request, or that the other side is gone.
 func (c *conn) take() error {
 	r, fds, err := c.Next()

@@ -382,8 +382,6 @@ func (s *Supervisor) finish() {
 	if s.o.Finished != nil {
 		s.o.Finished(s.rec.ExitCode)
 	}
-	conns := s.conns
-	s.conns = nil
 	if s.rec.Keep {
 		if s.log != nil && s.log.Dropped > 0 && s.rec.Error == "" {
 			s.rec.Error = fmt.Sprintf("%d bytes of output were lost: %v", s.log.Dropped, s.log.Err)
@@ -392,18 +390,20 @@ func (s *Supervisor) finish() {
 		if text := s.refused(); text != nil {
 			_ = s.store.WriteFile(s.rec.ID, state.RefusedFile, text) // it is for whoever wonders, and no loss
 		}
-		// Before the socket closes: who has just connected is thrown out then, and
-		// looks into the record.
+		// Before the socket closes: who connects after the last was taken is thrown
+		// out then, and looks into the record.
 		if s.save() != nil { // no room: the record on disk says that it runs, and who reads it sees that it does not
 			s.registered = false
 		}
-		s.close()
 	} else {
-		s.drop()
+		s.registered = false
+		_ = s.store.Remove(&s.rec) // what can't be removed is found by whoever looks next
 	}
+	conns := append(s.conns, s.backlog()...)
+	s.conns = nil
+	s.close()
 	for _, c := range conns {
-		c.answer(control.Reply{Event: control.Ended, Code: s.rec.ExitCode, Error: s.rec.Error, Said: s.said})
-		c.close()
+		c.tell(control.Reply{Event: control.Ended, Code: s.rec.ExitCode, Error: s.rec.Error, Said: s.said})
 	}
 }
 
