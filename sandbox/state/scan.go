@@ -170,6 +170,7 @@ func Summon(r *Record) (Record, error) {
 	if err := unix.PidfdSendSignal(fd, SignalRecord, nil, 0); err != nil {
 		return Record{}, fmt.Errorf("asking the supervisor of %s for its record: %w", r.Name, err)
 	}
+	var unread error
 	for range 200 {
 		records, err := s.records()
 		i := slices.IndexFunc(records, func(have Record) bool { return have.Supervisor == r.Supervisor && have.Socket && s.listens(&have) })
@@ -180,9 +181,7 @@ func Summon(r *Record) (Record, error) {
 		if pollErr == nil && gone > 0 {
 			return Record{}, &NotFoundError{r.Name}
 		}
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return Record{}, err
-		}
+		unread = err // others' may never be readable; it may be this one's
 	}
-	return Record{}, fmt.Errorf("the supervisor of %s (process %d) gives no answer", r.Name, r.Supervisor.PID)
+	return Record{}, errors.Join(fmt.Errorf("the supervisor of %s (process %d) gives no answer", r.Name, r.Supervisor.PID), unread)
 }
