@@ -22,3 +22,12 @@ func TestInEffect(t *testing.T) {
 		}
 	}
 }
+
+// TestSince: the counter of a command that was started again begins at 0.
+func TestSince(t *testing.T) {
+	for _, x := range [][3]int64{{5, 3, 2}, {3, 3, 0}, {2, 9, 2}} {
+		if got := since(x[0], x[1]); got != x[2] {
+			t.Errorf("since(%d, %d) is %d, not %d", x[0], x[1], got, x[2])
+		}
+	}
+}

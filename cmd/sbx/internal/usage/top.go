@@ -2,6 +2,7 @@
 package usage
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -156,7 +157,7 @@ func stats(inv *cli.Invocation, once bool, format string) error {
 	last := map[string]meter{}
 	first := true
 	for {
-		records, err := chosen(inv)
+		records, broken, err := chosen(inv)
 		if err != nil {
 			return err
 		}
@@ -179,33 +180,37 @@ func stats(inv *cli.Invocation, once bool, format string) error {
 			fmt.Fprint(inv.Out, "\x1b[H\x1b[2J") // ECMA-48: the cursor home, erase the page
 		}
 		if err := cli.List(inv, rows, format, statsTable); err != nil || once {
-			return err
+			return errors.Join(err, broken)
+		}
+		if broken != nil {
+			inv.Warn("%v", broken)
 		}
 		time.Sleep(every)
 	}
 }
 
-// chosen are the sandboxes that run and are named, or all.
-func chosen(inv *cli.Invocation) ([]state.Record, error) {
+// chosen are the sandboxes that run and are named, or all. broken is of those of all
+// that can't be read.
+func chosen(inv *cli.Invocation) (list []state.Record, broken, err error) {
 	store, err := state.OpenExisting()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(inv.Args) == 0 {
-		return store.List()
+		list, broken = store.List()
+		return list, broken, nil
 	}
-	var list []state.Record
 	for _, word := range inv.Args {
 		r, err := store.Find(word)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if !r.Alive() {
-			return nil, sandboxes.NotRunning(&r)
+			return nil, nil, sandboxes.NotRunning(&r)
 		}
 		list = append(list, r)
 	}
-	return list, nil
+	return list, nil, nil
 }
 
 // measure adds up the processes of a sandbox. ok is false where it has none any
@@ -242,11 +247,20 @@ func measure(r *state.Record, all *processes.Snapshot, last map[string]meter) (u
 	if g := groupUsage(r, &u); g != nil {
 		now.all = g.CPU
 		if d := now.at.Sub(before.at).Seconds(); has && d > 0 {
-			u.CPU = float64(int(float64(g.CPU-before.all)/d/1000)) / 10
+			u.CPU = float64(int(float64(since(g.CPU, before.all))/d/1000)) / 10
 		}
 	}
 	last[r.ID] = now
 	return u, true
+}
+
+// since is by how much a counter has grown. One that is smaller than before is
+// another group's, of the command that was started again, and began at 0.
+func since(now, before int64) int64 {
+	if now < before {
+		return now
+	}
+	return now - before
 }
 
 // storage is what a process has read from and written to storage, proc_pid_io(5).
