@@ -118,9 +118,6 @@ func generated(inv *cli.Invocation) (plan *sandbox.Plan, name string, err error)
 	}
 	if running {
 		plan, err := sandboxes.PlanOf(&r)
-		if errors.Is(err, os.ErrNotExist) {
-			err = fmt.Errorf("the plan of %s is known to who started it alone: it has no name and is not detached", r.Name)
-		}
 		return plan, r.Name, err
 	}
 	verb := cli.Command{Name: options.RunVerb, Runs: true, Strict: true}

@@ -126,6 +126,9 @@ func inspect(r *state.Record) inspected {
 func PlanOf(r *state.Record) (*sandbox.Plan, error) {
 	path := filepath.Join(state.Dir(r.ID), state.PlanFile)
 	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) && !r.Detached {
+		return nil, &unknownPlanError{r.Name}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the plan of %s: %w", r.Name, err)
 	}
@@ -135,3 +138,12 @@ func PlanOf(r *state.Record) (*sandbox.Plan, error) {
 	}
 	return &plan, nil
 }
+
+// unknownPlanError is os.ErrNotExist of the plan of a sandbox that writes none.
+type unknownPlanError struct{ name string }
+
+func (e *unknownPlanError) Error() string {
+	return fmt.Sprintf("the plan of %s is known to who started it alone: it has no name and is not detached; start it with --name", e.name)
+}
+
+func (e *unknownPlanError) Unwrap() error { return os.ErrNotExist }
