@@ -5,6 +5,7 @@ package sandboxes
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -24,7 +25,17 @@ import (
 type Verb struct {
 	Name, Summary, Long, Example string
 	Flags                        func(*pflag.FlagSet) func(*cli.Invocation, *state.Store, *state.Record) error
-	all                          bool // it has --all
+	actions                      func(*pflag.FlagSet) action // in the place of Flags
+	all                          bool                        // it has --all
+	running                      bool                        // which is those that have not ended
+}
+
+// action is what a verb does to each sandbox.
+type action struct {
+	// begin does it, or begins it and returns what waits until it is done.
+	begin func(*cli.Invocation, *state.Store, *state.Record) (wait func() error, err error)
+	// lost, if it is not nil, is called for a word by which no sandbox was found.
+	lost func(inv *cli.Invocation, store *state.Store, word string, why error) error
 }
 
 // Command is the verb.
@@ -34,9 +45,21 @@ func (v Verb) Command() cli.Command {
 		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation) error {
 			all := false
 			if v.all {
-				cli.AddSwitch(fs, &all, "all", "a", cli.GroupLife, "every sandbox")
+				usage := "every sandbox"
+				if v.running {
+					usage += " that runs"
+				}
+				cli.AddSwitch(fs, &all, "all", "a", cli.GroupLife, usage)
 			}
-			do := v.Flags(fs)
+			var do action
+			if v.actions != nil {
+				do = v.actions(fs)
+			} else {
+				whole := v.Flags(fs)
+				do.begin = func(inv *cli.Invocation, store *state.Store, r *state.Record) (func() error, error) {
+					return nil, whole(inv, store, r)
+				}
+			}
 			return func(inv *cli.Invocation) error {
 				switch {
 				case all && len(inv.Args) > 0:
@@ -44,34 +67,57 @@ func (v Verb) Command() cli.Command {
 				case !all && len(inv.Args) == 0:
 					return cli.Usagef("which sandbox? usage: sbx %s", inv.Verb.Usage())
 				}
-				return each(inv, all, do)
+				return each(inv, all, v.running, do)
 			}
 		},
 	}
 }
 
-// each does something to each sandbox that is named. One that fails does not
-// keep the others from their turn.
-func each(inv *cli.Invocation, all bool, do func(*cli.Invocation, *state.Store, *state.Record) error) error {
+// each does something to each sandbox that is named, or to all, or to all that run.
+// One that fails does not keep the others from their turn, nor does one that takes
+// its time.
+func each(inv *cli.Invocation, all, running bool, do action) error {
 	store, err := state.OpenExisting()
 	if err != nil {
 		return err
 	}
 	var errs []error
+	waits := map[int]func() error{} // by the place of their errors
+	begin := func(r *state.Record) error {
+		if store == nil { // one in the foreground is there without, and makes it when it is asked
+			if store, err = state.Open(); err != nil {
+				return err
+			}
+		}
+		wait, err := do.begin(inv, store, r)
+		if wait != nil {
+			waits[len(errs)] = wait
+		}
+		return err
+	}
 	if all {
 		records, err := store.List()
 		errs = append(errs, err)
 		for i := range records {
-			errs = append(errs, do(inv, store, &records[i]))
+			if records[i].Alive() || !running {
+				errs = append(errs, begin(&records[i]))
+			}
 		}
-		return errors.Join(errs...)
 	}
 	for _, word := range inv.Args {
 		r, err := store.Find(word)
-		if err == nil {
-			err = do(inv, store, &r)
+		switch {
+		case err == nil:
+			err = begin(&r)
+		case do.lost != nil:
+			err = do.lost(inv, store, word, err)
 		}
 		errs = append(errs, err)
+	}
+	for i := range errs {
+		if wait := waits[i]; wait != nil {
+			errs[i] = wait()
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -126,8 +172,25 @@ func ask(r *state.Record, q control.Request) error {
 	if err := c.Ask(q); err != nil {
 		return err
 	}
-	_, _, err = c.Answer()
+	reply, _, err := c.Answer()
+	if err == nil && reply.Event == control.Ended {
+		return overtaken(r.Name, &reply)
+	}
 	return Closing(r, err)
+}
+
+// overtaken is the error of who asked for something, and got the sandbox's end. Its
+// status is that of a command that could not be executed, if that was the end.
+func overtaken(name string, reply *control.Reply) error {
+	const notExecutable, notFound = 126, 127
+	e := &control.RefusedError{Reason: fmt.Sprintf("%s has ended meanwhile, with the status %d", name, reply.Code), Status: cli.ExitSbx}
+	if reply.Error != "" {
+		e.Reason = fmt.Sprintf("%s has ended meanwhile: %s", name, reply.Error)
+		if reply.Code == notExecutable || reply.Code == notFound {
+			e.Status = reply.Code
+		}
+	}
+	return e
 }
 
 // Closing words that a supervisor went away instead of an answer.
@@ -193,7 +256,7 @@ func stopFlags(fs *pflag.FlagSet, op control.Op) func(*state.Record) control.Req
 }
 
 // killed has a sandbox killed at once.
-func killed() control.Request {
+func killed(*state.Record) control.Request {
 	return control.Request{Op: control.Stop, Signal: int(unix.SIGKILL)}
 }
 
@@ -204,35 +267,62 @@ func StopCommand() cli.Command {
 		Long: "Ask each sandbox's command to end, by the profile's stop_signal, and kill everything in the sandbox when it has not after the profile's stop_timeout. " +
 			"It returns when nothing of the sandbox exists any more.",
 		Example: "sbx stop web\nsbx stop -t 2 web db\nsbx stop --all",
-		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation, *state.Store, *state.Record) error {
+		actions: func(fs *pflag.FlagSet) action {
 			request := stopFlags(fs, control.Stop)
-			return func(inv *cli.Invocation, _ *state.Store, r *state.Record) error {
-				if !r.Alive() {
-					return Done(inv, r) // as docker has it: that is what was wanted
+			return action{begin: func(inv *cli.Invocation, _ *state.Store, r *state.Record) (func() error, error) {
+				if !r.Alive() { // as docker has it: that is what was wanted
+					return func() error { return Done(inv, r) }, nil
 				}
-				if _, err := Stop(inv, r, request(r)); err != nil {
-					return err
+				await, err := beginStop(inv, r, request)
+				if err != nil {
+					return nil, err
 				}
-				return Done(inv, r)
-			}
+				return func() error {
+					if err := await(); err != nil {
+						return err
+					}
+					return Done(inv, r)
+				}, nil
+			}}
 		},
 	}.Command()
 }
 
-// Stop ends a sandbox as a request says and returns its command's exit status.
-func Stop(inv *cli.Invocation, r *state.Record, q control.Request) (int, error) {
-	c, err := Dial(r)
+// Stop ends a sandbox as a request says. That is made of the record as the supervisor
+// has it: one in the foreground writes it when it is asked. A sandbox that ends by
+// itself meanwhile has ended as well.
+func Stop(inv *cli.Invocation, r *state.Record, request func(*state.Record) control.Request) error {
+	await, err := beginStop(inv, r, request)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	defer c.Close()
-	if err := c.Ask(q); err != nil {
-		return 0, err
+	return await()
+}
+
+// beginStop asks for the end of a sandbox, and returns what waits for it.
+func beginStop(inv *cli.Invocation, r *state.Record, request func(*state.Record) control.Request) (await func() error, err error) {
+	c, err := Dial(r)
+	if ended(err) {
+		return func() error { _, err := settled(r); return err }, nil
 	}
-	if _, _, err := c.Answer(); err != nil {
-		return 0, Closing(r, err)
+	if err != nil {
+		return nil, err
 	}
-	return Await(inv, c, r)
+	if err := c.Ask(request(r)); err != nil && !hungUp(err) { // who hung up may have said more before
+		c.Close()
+		return nil, err
+	}
+	return func() error {
+		defer c.Close()
+		_, err := Await(inv, c, r)
+		return err
+	}, nil
+}
+
+// ended says that an error of Dial is that nobody listens any more.
+func ended(err error) bool {
+	var gone *state.NotFoundError
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) || errors.As(err, &gone) || hungUp(err)
 }
 
 // Await waits for the end of a sandbox, and prints what its supervisor says of it.
@@ -241,7 +331,7 @@ func Await(inv *cli.Invocation, c *control.Conn, r *state.Record) (int, error) {
 		reply, fds, err := c.Answer()
 		control.CloseAll(fds)
 		if hungUp(err) {
-			return settled(r), nil
+			return settled(r)
 		}
 		if err != nil {
 			return 0, err
@@ -261,28 +351,31 @@ func hungUp(err error) bool {
 // settled is the exit status of a sandbox whose supervisor has hung up: it is in
 // the record when it ended just before it would have answered. Else the supervisor
 // was killed, and the sandbox with it.
-func settled(r *state.Record) int {
+func settled(r *state.Record) (int, error) {
 	const killed, patience = 128 + int(unix.SIGKILL), 5 * time.Second
 	store, err := state.OpenExisting()
-	if err != nil {
-		return killed
+	if err != nil || store == nil {
+		return killed, nil
 	}
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		now, err := store.Load(r.ID)
 		if err != nil {
-			return killed
+			return killed, nil
 		}
 		if !now.Alive() {
-			return now.ExitCode
+			return now.ExitCode, nil
 		}
 	}
-	return killed
+	if r.Supervisor.Lives() {
+		return 0, fmt.Errorf("the supervisor of %s (process %d) can't be reached and has not ended; kill %d ends both", r.Name, r.Supervisor.PID, r.Supervisor.PID)
+	}
+	return killed, nil
 }
 
 // KillCommand is the verb kill.
 func KillCommand() cli.Command {
 	return Verb{
-		Name: "kill", Summary: "send a signal to sandboxes", all: true,
+		Name: "kill", Summary: "send a signal to sandboxes", all: true, running: true,
 		Long:    "Send a signal to each sandbox's command: KILL, which ends the whole sandbox, or another one. What a terminal sends goes to the command's process group.",
 		Example: "sbx kill web\nsbx kill -s HUP web",
 		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation, *state.Store, *state.Record) error {
@@ -293,7 +386,7 @@ func KillCommand() cli.Command {
 			}})
 			return func(inv *cli.Invocation, _ *state.Store, r *state.Record) error {
 				if sig == unix.SIGKILL && r.Alive() {
-					if _, err := Stop(inv, r, killed()); err != nil {
+					if err := Stop(inv, r, killed); err != nil {
 						return err
 					}
 					return Done(inv, r)
@@ -347,37 +440,90 @@ func RmCommand() cli.Command {
 		Long:    "Remove the record and the output of each sandbox. One that runs is refused; with --force it is killed first.",
 		Example: "sbx rm web\nsbx rm -f web",
 		all:     true,
-		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation, *state.Store, *state.Record) error {
+		actions: func(fs *pflag.FlagSet) action {
 			force, changes := false, false
-			cli.AddSwitch(fs, &force, "force", "f", cli.GroupLife, "kill what runs")
+			cli.AddSwitch(fs, &force, "force", "f", cli.GroupLife, "kill what runs, and let be what is not there")
 			cli.AddSwitch(fs, &changes, "overlay", "", cli.GroupFiles, "discard the changes that it kept, too")
-			return func(inv *cli.Invocation, store *state.Store, r *state.Record) error {
-				if r.Alive() && !force {
-					return fmt.Errorf("%s runs; stop it first: sbx stop %s, or use --force", r.Name, r.Name)
-				}
-				if r.Alive() {
-					if _, err := Stop(inv, r, killed()); err != nil {
-						return err
+			return action{
+				begin: func(inv *cli.Invocation, store *state.Store, r *state.Record) (func() error, error) {
+					if r.Alive() && !force {
+						return nil, fmt.Errorf("%s runs; stop it first: sbx stop %s, or use --force", r.Name, r.Name)
 					}
-				}
-				kept := ""
-				if changes {
-					p, err := PlanOf(r)
-					if err != nil {
-						return err
+					return nil, remove(inv, store, r, changes)
+				},
+				lost: func(inv *cli.Invocation, store *state.Store, word string, why error) error {
+					if !force {
+						return why
 					}
-					kept = p.Overlay.Name
-				}
-				if err := overlays.DiscardKept(inv, kept); err != nil {
-					return err
-				}
-				if err := store.Remove(r); err != nil {
-					return err
-				}
-				return Done(inv, r)
+					return removeLost(inv, store, word, why)
+				},
 			}
 		},
 	}.Command()
+}
+
+// remove forgets a sandbox, which it kills where it runs; with changes also the
+// overlay that it kept.
+func remove(inv *cli.Invocation, store *state.Store, r *state.Record, changes bool) error {
+	kept := ""
+	if changes { // the plan goes with a sandbox that is not kept
+		p, err := PlanOf(r)
+		if err != nil {
+			return err
+		}
+		kept = p.Overlay.Name
+	}
+	gone := false
+	if r.Alive() {
+		if err := Stop(inv, r, killed); err != nil {
+			return err
+		}
+		_, err := store.Load(r.ID)
+		gone = errors.Is(err, os.ErrNotExist)
+	}
+	if err := overlays.DiscardKept(inv, kept); err != nil {
+		return err
+	}
+	if !gone {
+		if err := store.Remove(r); err != nil {
+			return err
+		}
+	}
+	return Done(inv, r)
+}
+
+// removeLost forgets, by its id or its name, a sandbox whose record can't be read. One
+// that is not there is what was wanted, as docker has it.
+func removeLost(inv *cli.Invocation, store *state.Store, word string, why error) error {
+	var none *state.NotFoundError
+	if errors.As(why, &none) {
+		return inv.Say("%v", why)
+	}
+	id := store.Linked(word)
+	if id == "" && state.ValidID(word) {
+		id = word
+	}
+	if store == nil || id == "" {
+		return why
+	}
+	if _, err := store.Load(id); err == nil || errors.Is(err, os.ErrNotExist) {
+		return why
+	}
+	if err := store.Remove(&state.Record{ID: id, Name: linkedTo(store, id)}); err != nil {
+		return err
+	}
+	return Done(inv, &state.Record{Name: word})
+}
+
+// linkedTo is the name whose link leads to an id, "" where there is none.
+func linkedTo(store *state.Store, id string) string {
+	links, _ := os.ReadDir(filepath.Join(store.Path(), "names"))
+	for _, link := range links {
+		if store.Linked(link.Name()) == id {
+			return link.Name()
+		}
+	}
+	return ""
 }
 
 // RestartCommand is the verb restart.

@@ -189,6 +189,7 @@ func down(inv *cli.Invocation, all bool) error {
 
 // takeDown ends a project's sandbox.
 func takeDown(inv *cli.Invocation, r *state.Record) error {
-	_, err := sandboxes.Stop(inv, r, control.Request{Op: control.Down, Timeout: r.StopTimeout})
-	return err
+	return sandboxes.Stop(inv, r, func(r *state.Record) control.Request {
+		return control.Request{Op: control.Down, Timeout: r.StopTimeout}
+	})
 }
