@@ -238,6 +238,18 @@ func TestClock(t *testing.T) {
 			t.Error("the time is over before it is")
 		}
 	})
+	t.Run("a stop before the command ran", func(t *testing.T) {
+		w, ended := sleeper(t, sandbox.Process{Timeout: time.Hour, StopTimeout: time.Hour})
+		by := time.Now()
+		w.stopped, w.due = true, by
+		if w.begin(); !w.due.Equal(by) {
+			t.Errorf("the timeout moves the end to %v", w.due)
+		}
+		w.clock()
+		if sig := ended(); sig != unix.SIGKILL || w.expired {
+			t.Errorf("ended by %v, expired %v", sig, w.expired)
+		}
+	})
 	t.Run("first it is asked to end", func(t *testing.T) {
 		w, ended := sleeper(t, stop)
 		w.due = time.Now()

@@ -231,9 +231,10 @@ func (w *watch) patience() int {
 }
 
 // begin sets when the timeout passes, from now on. Like every time here it is
-// one of the monotonic clock, which nobody sets.
+// one of the monotonic clock, which nobody sets. Who was told to stop while the
+// sandbox was being built has its own time.
 func (w *watch) begin() {
-	if t := w.s.plan.Process.Timeout; t > 0 {
+	if t := w.s.plan.Process.Timeout; t > 0 && !w.stopped {
 		w.due = time.Now().Add(t)
 	}
 }
