@@ -137,6 +137,9 @@ const slow = 5 * time.Second
 // the sandbox is still being built.
 func (b *Sandbox) Busy() bool { return b.s.waiting != nil || !b.s.running }
 
+// Runs says whether the command runs, or has: the sandbox is built.
+func (b *Sandbox) Runs() bool { return b.s.running }
+
 // Further is how many further commands there are, with those just being started.
 func (b *Sandbox) Further() int {
 	n := len(b.s.further)

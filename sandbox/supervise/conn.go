@@ -500,6 +500,9 @@ func (s *Supervisor) freeze(on bool) error {
 		}
 		return fmt.Errorf("%s is not paused", s.rec.Name)
 	}
+	if !s.box.Runs() { // who builds it is not there to be stopped, and would be told of as running
+		return fmt.Errorf("%s can't be paused while it is being started; try again when sbx ps says that it is up", s.rec.Name)
+	}
 	done, err := s.box.Freeze(on)
 	if !done && err == nil { // without a control group
 		sig := unix.SIGCONT
