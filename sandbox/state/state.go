@@ -58,8 +58,8 @@ type Record struct {
 	Started  time.Time `json:"started,omitzero"`
 	Finished time.Time `json:"finished,omitzero"`
 	ExitCode int       `json:"exit_code"`
-	// OOMKilled says that processes were killed since limits.memory was reached, the
-	// last time that the command ran.
+	// OOMKilled says that processes were killed since limits.memory was reached, as
+	// long as the command runs, or the last time that it ran.
 	OOMKilled bool   `json:"oom_killed,omitempty"`
 	Error     string `json:"error,omitempty"` // why it ended, if not by the command
 	Restarts  int    `json:"restarts,omitempty"`

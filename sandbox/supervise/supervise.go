@@ -244,6 +244,7 @@ func (s *Supervisor) Runs() error {
 	if s.rec.Status != state.Running || s.check != nil {
 		var err error
 		s.rec.Status, s.rec.Started = state.Running, s.startedAt
+		s.rec.ExitCode, s.rec.Error, s.rec.OOMKilled = 0, "", false // of the run before
 		if s.rec.Init, err = state.Look(s.box.Init()); err == nil {
 			err = s.save()
 		}
