@@ -26,7 +26,7 @@ const (
 // Policy is when a command is started again by itself.
 type Policy struct {
 	Kind Kind
-	Most int // times in all, 0 for no limit
+	Most int // times since somebody has started it, 0 for no limit
 }
 
 // ParsePolicy reads podman's spelling: no, on-failure[:N], always, unless-stopped.
@@ -67,10 +67,10 @@ func (s *Supervisor) startAgain(status run.Status, failure error) bool {
 	var interrupted *run.InterruptedError
 	switch {
 	case asked && (failure == nil || errors.As(failure, &interrupted)): // it may have been asked before the command ran
-		s.delay = 0
+		s.delay, s.tries = 0, -1
 	case failure != nil:
 		return false
-	case s.stopping || !s.o.Policy.wants(status.Code, s.rec.Restarts):
+	case s.stopping || !s.o.Policy.wants(status.Code, s.tries):
 		return false
 	case time.Since(s.startedAt) > settled:
 		s.delay = firstDelay
@@ -80,18 +80,19 @@ func (s *Supervisor) startAgain(status run.Status, failure error) bool {
 	s.stopping, s.frozen = false, false
 	s.rec.Status, s.rec.Init = state.Starting, state.Process{}
 	s.rec.Restarts++
+	s.tries++
 	if s.save() != nil {
 		return false
 	}
 	return s.idle(s.delay)
 }
 
-func (p Policy) wants(code, restarts int) bool {
+func (p Policy) wants(code, tries int) bool {
 	switch p.Kind {
 	case Always:
 		return true
 	case OnFailure:
-		return code != 0 && (p.Most == 0 || restarts < p.Most)
+		return code != 0 && (p.Most == 0 || tries < p.Most)
 	}
 	return false
 }
@@ -101,8 +102,11 @@ func (p Policy) wants(code, restarts int) bool {
 func (s *Supervisor) idle(d time.Duration) bool {
 	for end := time.Now().Add(d); !s.stopping; {
 		left := time.Until(end)
-		if left <= 0 || s.again {
-			s.again = false
+		if s.again { // somebody starts it now
+			s.again, s.tries = false, 0
+			return true
+		}
+		if left <= 0 {
 			return true
 		}
 		fds := []unix.PollFd{{Fd: int32(s.listen), Events: unix.POLLIN}}

@@ -71,6 +71,7 @@ type Supervisor struct {
 	startedAt  time.Time
 	told       bool          // who started it knows that the command runs
 	delay      time.Duration // before the command is started again
+	tries      int           // of the policy, since somebody has started it
 	timers     []grantTimer  // of grants that end by themselves
 	check      *check        // of health, nil where there is none
 	said       string        // what there is to know of the end
