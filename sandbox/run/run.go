@@ -33,6 +33,8 @@ type Status struct {
 	Killed unix.Signal
 	// InitKilled says that PID 1 itself was killed, by that signal.
 	InitKilled unix.Signal
+	// Asked says that a signal to this process asked for the end while it ran.
+	Asked bool
 	// Over says which layer took more disk than it may, for which all was killed.
 	Over string
 	// Group is what its control group counted, nil if it had none.
@@ -711,7 +713,7 @@ func (s *sandboxed) wait() (Status, error) {
 	init := s.reap()
 	s.awaitInit()
 	s.flush()
-	st := Status{Group: s.group.events()}
+	st := Status{Group: s.group.events(), Asked: s.asked}
 	if n == len(b) {
 		st.Code, st.Killed = Ended(b)
 	} else if sig := s.initKilled(init); sig != 0 {

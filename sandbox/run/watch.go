@@ -28,6 +28,7 @@ type watch struct {
 	due     time.Time // when to end, or then to kill, the command; zero for never
 	ending  bool      // somebody asked for the end
 	stopped bool      // by Stop: when due, all is killed
+	asked   bool      // a signal to this process asked for the end
 	// early is a signal that came before the command was known to run, earlyBy
 	// when it counts as one that came before the command runs.
 	early   unix.Signal
@@ -134,13 +135,39 @@ func (w *watch) interrupted() bool {
 		if err != nil || n <= 0 {
 			return false
 		}
-		for _, s := range b[:n] {
-			switch unix.Signal(s) {
-			case unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT:
-				return true
-			}
+		if slices.ContainsFunc(b[:n], func(s byte) bool { return asksForEnd(unix.Signal(s)) }) {
+			return true
 		}
 	}
+}
+
+// Signals is a descriptor that can be read when a signal has come to this process,
+// for who waits while no sandbox of it runs.
+func Signals() (int, error) { return signalPipe() }
+
+// Taken are the signals that have come, which no sandbox hears of then. asked says
+// that one of them asks for the end, summoned that one is SignalSummon.
+func Taken() (asked, summoned bool) {
+	fd, err := signalPipe()
+	if err != nil {
+		return false, false
+	}
+	for {
+		var b [16]byte
+		n, err := unix.Read(fd, b[:]) // it does not wait
+		if err != nil || n <= 0 {
+			return asked, summoned
+		}
+		for _, s := range b[:n] {
+			asked = asked || asksForEnd(unix.Signal(s))
+			summoned = summoned || unix.Signal(s) == SignalSummon
+		}
+	}
+}
+
+// asksForEnd says whether a signal to this process asks for the end.
+func asksForEnd(sig unix.Signal) bool {
+	return sig == unix.SIGINT || sig == unix.SIGTERM || sig == unix.SIGHUP || sig == unix.SIGQUIT
 }
 
 // drain waits until the command's last output was taken from the descriptors
@@ -300,7 +327,7 @@ func (w *watch) one(sig unix.Signal) error {
 		if !w.running {
 			return w.soon(sig)
 		}
-		w.ending = true
+		w.ending, w.asked = true, true
 	}
 	if sig == unix.SIGINT {
 		if time.Since(w.last) < impatience {

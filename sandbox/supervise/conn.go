@@ -315,6 +315,7 @@ func (s *Supervisor) signal(sig unix.Signal) error {
 		sig = unix.SIGTSTP
 	}
 	s.box.Signal(sig)
+	s.sent = sig
 	s.note(state.ActionKill, "signal", strconv.Itoa(int(sig)))
 	return nil
 }

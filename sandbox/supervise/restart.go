@@ -66,18 +66,20 @@ func (s *Supervisor) startAgain(status run.Status, failure error) bool {
 	s.again = false
 	var interrupted *run.InterruptedError
 	switch {
+	case status.Asked: // the session ends, say
+		return false
 	case asked && (failure == nil || errors.As(failure, &interrupted)): // it may have been asked before the command ran
 		s.delay, s.tries = 0, -1
 	case failure != nil:
 		return false
-	case s.stopping || !s.o.Policy.wants(status.Code, s.tries):
+	case s.stopping || s.killed(status) || !s.o.Policy.wants(status.Code, s.tries):
 		return false
 	case time.Since(s.startedAt) > settled:
 		s.delay = firstDelay
 	default:
 		s.delay = min(max(2*s.delay, firstDelay), mostDelay)
 	}
-	s.stopping, s.frozen = false, false
+	s.stopping, s.frozen, s.sent = false, false, 0
 	s.rec.Status, s.rec.Init = state.Starting, state.Process{}
 	s.rec.Restarts++
 	s.tries++
@@ -85,6 +87,18 @@ func (s *Supervisor) startAgain(status run.Status, failure error) bool {
 		return false
 	}
 	return s.idle(s.delay)
+}
+
+// killed says whether the command has ended by a signal of sbx kill. One that asks
+// for the end it may have caught, and ended by itself.
+func (s *Supervisor) killed(status run.Status) bool {
+	switch s.sent {
+	case 0:
+		return false
+	case unix.SIGKILL, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.Signal(s.rec.StopSignal):
+		return true
+	}
+	return status.Killed == s.sent
 }
 
 func (p Policy) wants(code, tries int) bool {
@@ -97,9 +111,13 @@ func (p Policy) wants(code, tries int) bool {
 	return false
 }
 
-// idle answers others for a while. It returns false when one of them asked for
-// the end.
+// idle answers others for a while. It returns false when one of them, or a signal,
+// asked for the end.
 func (s *Supervisor) idle(d time.Duration) bool {
+	signals, err := run.Signals()
+	if err != nil {
+		return false
+	}
 	for end := time.Now().Add(d); !s.stopping; {
 		left := time.Until(end)
 		if s.again { // somebody starts it now
@@ -109,7 +127,7 @@ func (s *Supervisor) idle(d time.Duration) bool {
 		if left <= 0 {
 			return true
 		}
-		fds := []unix.PollFd{{Fd: int32(s.listen), Events: unix.POLLIN}}
+		fds := []unix.PollFd{{Fd: int32(s.listen), Events: unix.POLLIN}, {Fd: int32(signals), Events: unix.POLLIN}}
 		conns := s.conns
 		for _, c := range conns {
 			fds = append(fds, unix.PollFd{Fd: int32(c.FD()), Events: unix.POLLIN})
@@ -120,8 +138,16 @@ func (s *Supervisor) idle(d time.Duration) bool {
 			}
 			continue
 		}
+		if fds[1].Revents != 0 {
+			asked, summoned := run.Taken()
+			s.stopping = s.stopping || asked
+			if summoned {
+				_ = s.Summoned() // it never fails
+			}
+			continue // the socket may be another one
+		}
 		for i, c := range conns {
-			if fds[1+i].Revents != 0 {
+			if fds[2+i].Revents != 0 {
 				_ = c.take() // it never fails: see its end
 			}
 		}

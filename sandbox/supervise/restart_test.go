@@ -2,6 +2,9 @@ package supervise
 
 import (
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-sandbox/sbx/sandbox/run"
 	"github.com/sbx-sandbox/sbx/sandbox/state"
@@ -35,5 +38,45 @@ func TestTries(t *testing.T) {
 	}
 	if s.rec.Restarts != 5 {
 		t.Errorf("%d restarts are told of", s.rec.Restarts)
+	}
+}
+
+// TestAskedForEnd: who was told to end by a signal stays so under every policy.
+func TestAskedForEnd(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		sent   unix.Signal // by sbx kill
+		status run.Status
+		want   bool // it is started again
+	}{
+		{"by itself", 0, run.Status{}, true},
+		{"by a signal of somebody else", 0, run.Status{Code: 143, Killed: unix.SIGTERM}, true},
+		{"the supervisor was told", 0, run.Status{Code: 143, Killed: unix.SIGTERM, Asked: true}, false},
+		{"killed by TERM", unix.SIGTERM, run.Status{Code: 143, Killed: unix.SIGTERM}, false},
+		{"TERM was caught", unix.SIGTERM, run.Status{}, false},
+		{"killed by the stop signal", unix.SIGUSR2, run.Status{}, false},
+		{"killed by HUP", unix.SIGHUP, run.Status{Code: 129, Killed: unix.SIGHUP}, false},
+		{"HUP was caught", unix.SIGHUP, run.Status{Code: 1}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := ended(t, Policy{Kind: Always})
+			s.sent, s.rec.StopSignal = tt.sent, int(unix.SIGUSR2)
+			if got := s.startAgain(tt.status, nil); got != tt.want {
+				t.Errorf("it is started again: %v", got)
+			}
+		})
+	}
+}
+
+// TestIdleSignal: a signal ends the wait for another start.
+func TestIdleSignal(t *testing.T) {
+	s := ended(t, Policy{Kind: Always})
+	if _, err := run.Signals(); err != nil { // it is caught from now on
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	time.AfterFunc(50*time.Millisecond, func() { _ = unix.Kill(unix.Getpid(), unix.SIGTERM) })
+	if s.idle(time.Minute) || time.Since(begun) > 30*time.Second {
+		t.Errorf("it waited for %v and goes on", time.Since(begun))
 	}
 }

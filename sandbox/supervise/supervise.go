@@ -65,9 +65,10 @@ type Supervisor struct {
 	conns      []*conn
 	log        *output.Writer
 	queue      []queued
-	frozen     bool // every process is stopped
-	again      bool // the command is to be started again when it has ended
-	stopping   bool // somebody asked for the end
+	frozen     bool        // every process is stopped
+	again      bool        // the command is to be started again when it has ended
+	stopping   bool        // somebody asked for the end
+	sent       unix.Signal // the last that sbx kill gave the command, 0 for none
 	startedAt  time.Time
 	told       bool          // who started it knows that the command runs
 	delay      time.Duration // before the command is started again
