@@ -204,6 +204,43 @@ func SignalAll(init int, sig unix.Signal) error {
 	return errors.New("the sandbox makes processes faster than they can be stopped")
 }
 
+// EndSession kills, below PID 1 of a sandbox, every process of the session that a
+// child of parent leads, and looks again until it finds no new one.
+func EndSession(init, parent int) error {
+	const rounds = 50
+	session, told := 0, map[identity]bool{}
+	for range rounds {
+		list, err := List(init)
+		if err != nil {
+			return err
+		}
+		if session == 0 {
+			leads := func(p Process) bool { return p.Parent == parent && p.Session == p.PID }
+			i := slices.IndexFunc(list, leads)
+			if i < 0 {
+				return nil
+			}
+			session = list[i].PID
+		}
+		found := false
+		for i := range list {
+			p := &list[i]
+			who := identity{p.PID, p.Start}
+			if p.Session != session || told[who] || p.State == "Z" || p.State == "X" {
+				continue
+			}
+			found, told[who] = true, true
+			if err := p.Signal(unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("killing process %d of the sandbox: %w", p.PID, err)
+			}
+		}
+		if !found {
+			return nil
+		}
+	}
+	return errors.New("the sandbox makes processes faster than they can be killed")
+}
+
 // identity is a process, whoever has its number later.
 type identity struct {
 	pid   int

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,4 +68,52 @@ func TestList(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("1 (a) b) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 77 1 2 3 4"))
 	f.Fuzz(func(t *testing.T, text []byte) { _, _ = parse(1, text) })
+}
+
+// TestEndSession: what a shell has started ends with it, other sessions go on.
+func TestEndSession(t *testing.T) {
+	start := func() *exec.Cmd {
+		c := exec.Command("sh", "-c", "sleep 60 & sleep 60 | sleep 60; :")
+		c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+			if list, _ := List(c.Process.Pid); len(list) == 4 {
+				return c
+			}
+		}
+		t.Fatal("the processes did not come")
+		return nil
+	}
+	alive := func(session int) (n int) {
+		all, err := Scan()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range all.byPID {
+			if p.Session == session && p.State != "Z" && p.State != "X" {
+				n++
+			}
+		}
+		return n
+	}
+	c := start()
+	if err := EndSession(os.Getpid(), os.Getpid()); err != nil {
+		t.Error(err)
+	}
+	_ = c.Wait()
+	for end := time.Now().Add(20 * time.Second); alive(c.Process.Pid) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d of the session are left", alive(c.Process.Pid))
+		}
+	}
+	other := start()
+	defer func() {
+		_ = EndSession(os.Getpid(), os.Getpid())
+		_ = other.Wait()
+	}()
+	if err := EndSession(os.Getpid(), 1); err != nil || alive(other.Process.Pid) != 4 {
+		t.Errorf("%v, and of another parent's session %d are left", err, alive(other.Process.Pid))
+	}
 }

@@ -4,7 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -345,6 +348,25 @@ func (a *Another) Kill() {
 	if a.monitor >= 0 {
 		_ = unix.PidfdSendSignal(a.monitor, unix.SIGKILL, nil, 0)
 	}
+}
+
+// Monitor is the pid of the process that waits for the command, which is the
+// command's parent; 0 where there is none.
+func (a *Another) Monitor() int {
+	if a.monitor < 0 {
+		return 0
+	}
+	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(a.monitor))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(info)) { // proc_pid_fdinfo(5)
+		if number, ok := strings.CutPrefix(line, "Pid:"); ok {
+			pid, _ := strconv.Atoi(strings.TrimSpace(number))
+			return max(pid, 0) // -1 when it is gone
+		}
+	}
+	return 0
 }
 
 // forgetFurther lets go of the further commands, which ended with the sandbox.

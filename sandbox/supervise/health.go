@@ -8,6 +8,7 @@ import (
 
 	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/control"
+	"github.com/sbx-sandbox/sbx/sandbox/processes"
 	"github.com/sbx-sandbox/sbx/sandbox/run"
 	"github.com/sbx-sandbox/sbx/sandbox/state"
 )
@@ -58,6 +59,10 @@ func (s *Supervisor) tick() error {
 	}
 	if c.runs != nil {
 		c.late = true
+		// A shell's death is not that of what it waits for.
+		if monitor := c.runs.Monitor(); monitor > 0 {
+			_ = processes.EndSession(s.box.Init(), monitor) // what is left ends with the sandbox
+		}
 		c.runs.Kill()
 		return nil
 	}
@@ -111,6 +116,9 @@ func (c *check) code() int {
 		return exitFailed
 	}
 	code, _ := run.Ended(b)
+	if c.late {
+		return exitFailed
+	}
 	return code
 }
 
