@@ -41,6 +41,9 @@ type Options struct {
 	// Idle is after how long without a further command the sandbox is ended, 0 for
 	// never.
 	Idle time.Duration
+	// Runs is called, if it is not nil, each time that the command runs. An error ends
+	// the sandbox, but after a restart, when Warn is told.
+	Runs func(*state.Record) error
 	// Started is called once, when the command runs. An error ends the sandbox.
 	Started func(*state.Record) error
 	// Healthy is called, if it is not nil, when a check of health succeeds after
@@ -257,6 +260,14 @@ func (s *Supervisor) Runs() error {
 	if s.o.Must {
 		if err := s.savePlan(); err != nil {
 			return err
+		}
+	}
+	if s.o.Runs != nil {
+		if err := s.o.Runs(&s.rec); err != nil {
+			if !s.told {
+				return err
+			}
+			s.o.Warn(err.Error())
 		}
 	}
 	for _, c := range s.conns {

@@ -48,6 +48,9 @@ func supervisor(inv *decision.Run, plan *sandbox.Plan, o *options.Options) *supe
 			}
 		}
 	}
+	if l.Pidfile != "" {
+		so.Runs = func(r *state.Record) error { return l.WritePid(r.Init.PID) }
+	}
 	if inv.Back != nil || l.Pidfile != "" || l.Cidfile != "" || l.StatusFD >= 0 || l.Notifies() {
 		so.Started = func(r *state.Record) error { return started(inv.Invocation, r, l) }
 		so.Finished = l.Ended
@@ -60,12 +63,6 @@ func started(inv *cli.Invocation, r *state.Record, l *options.Life) error {
 	if l.Cidfile != "" {
 		if err := options.WriteNew(l.Cidfile, r.ID); err != nil {
 			return fmt.Errorf("--cidfile: %w", err)
-		}
-	}
-	if l.Pidfile != "" {
-		_ = os.Remove(l.Pidfile) // an old one's number is nobody's
-		if err := options.WriteNew(l.Pidfile, strconv.Itoa(r.Init.PID)+"\n"); err != nil {
-			return fmt.Errorf("--pidfile: %w", err)
 		}
 	}
 	if l.Sdnotify == options.NotifyRuns {

@@ -27,7 +27,8 @@ type Life struct {
 	Remove      string // "" unless --rm is given, then "true" or "false"
 	Cidfile     string
 	Pidfile     string
-	StatusFD    int // -1 for none
+	pid         string // what was written to it
+	StatusFD    int    // -1 for none
 	Sdnotify    string
 	LogMax      int64
 	Restart     supervise.Policy
@@ -169,9 +170,28 @@ func (l *Life) Ended(code int) {
 	if l.Notifies() {
 		_ = notify("STOPPING=1") // who does not hear it hears of the end
 	}
-	if l.Pidfile != "" {
+	if l.pid == "" {
+		return
+	}
+	if text, err := os.ReadFile(l.Pidfile); err == nil && string(text) == l.pid { // else it is another sandbox's by now
 		_ = os.Remove(l.Pidfile)
 	}
+}
+
+// WritePid writes the file with the pid, at once in place of one that is there.
+func (l *Life) WritePid(pid int) error {
+	text, next := strconv.Itoa(pid)+"\n", fmt.Sprintf("%s.%d", l.Pidfile, os.Getpid())
+	_ = os.Remove(next) // of a process that had our number
+	err := WriteNew(next, text)
+	if err == nil {
+		err = os.Rename(next, l.Pidfile)
+	}
+	if err != nil {
+		_ = os.Remove(next)
+		return fmt.Errorf("--pidfile: %w", err)
+	}
+	l.pid = text
+	return nil
 }
 
 // Say writes a line to the descriptor of --json-status-fd. It does not wait for
