@@ -205,6 +205,12 @@ func supervised(inv *decision.Run, begun *run.Start, plan *sandbox.Plan, o *opti
 		begun.Abort()
 		return errors.New("--sdnotify=healthy: the profile has no health check; add health.command, or --health-cmd")
 	}
+	named, err := holdersOf(inv.Invocation, plan)
+	if err != nil { // before there is a record, which nobody would take back
+		begun.Abort()
+		return err
+	}
+	begun.Networks = named
 	s := supervisor(inv, plan, o)
 	if s.Must() {
 		if err := s.Register(); err != nil {
@@ -215,12 +221,6 @@ func supervised(inv *decision.Run, begun *run.Start, plan *sandbox.Plan, o *opti
 			begun.NetSocket = filepath.Join(state.Dir(s.Record().ID), state.NetSocketFile)
 		}
 	}
-	named, err := holdersOf(inv.Invocation, plan)
-	if err != nil {
-		begun.Abort()
-		return err
-	}
-	begun.Networks = named
 	for {
 		st, err := begun.Run(plan, s)
 		code := cli.ExitSbx
