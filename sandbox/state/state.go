@@ -140,7 +140,9 @@ type Process struct {
 
 // The files of a sandbox's directory.
 const (
-	recordFile  = "state.json"
+	recordFile = "state.json"
+	// pendingFile is what one is until it is whole, with a dot and a number of its
+	// own after it; before, there was one for all.
 	pendingFile = "state.json.new"
 	// PlanFile holds the Plan, for inspect.
 	PlanFile = "plan.json"

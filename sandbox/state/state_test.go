@@ -275,6 +275,78 @@ func TestRename(t *testing.T) {
 	}
 }
 
+// A name that one sandbox is given while another begins with it goes to one of them.
+func TestRenameRace(t *testing.T) {
+	s := open(t)
+	for i := range 400 {
+		a := add(t, s, Record{Status: Running})
+		b := Record{Name: fmt.Sprintf("n%d", i), Status: Running}
+		var renamed, made error
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		wg.Go(func() { <-start; renamed = s.Rename(&a, fmt.Sprintf("n%d", i)) })
+		wg.Go(func() { <-start; made = s.New(&b) })
+		close(start)
+		wg.Wait()
+		if (renamed == nil) == (made == nil) {
+			t.Fatalf("run %d: renaming: %v, making: %v", i, renamed, made)
+		}
+	}
+}
+
+// Of several who find what a dead supervisor left, one puts it right, and all get
+// the same of it.
+func TestBuriedOnce(t *testing.T) {
+	s := open(t)
+	gone := dead(t)
+	const sandboxes = 100
+	for i := range sandboxes {
+		r := add(t, s, Record{Keep: i%2 == 0, Name: fmt.Sprintf("n%d", i), Status: Running, Started: time.Now()})
+		r.Supervisor = gone
+		if err := s.Save(&r); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				got, err := s.Load(r.ID)
+				if r.Keep && (err != nil || got.Status != Exited) || !r.Keep && !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("keep %v: %s, %v", r.Keep, got.Status, err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	events, err := s.Events(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Close()
+	seen := map[Action]int{}
+	for {
+		e, err := events.Next()
+		if err != nil {
+			break
+		}
+		seen[e.Action]++
+	}
+	if seen[ActionDie] != sandboxes || seen[ActionRemove] != sandboxes/2 {
+		t.Errorf("of %d sandboxes, half of them kept, there are the events %v", sandboxes, seen)
+	}
+}
+
+// What a writer that was killed left does not keep a directory from going.
+func TestHalfWritten(t *testing.T) {
+	s := open(t)
+	r := add(t, s, Record{Status: Running})
+	if err := os.WriteFile(filepath.Join(Dir(r.ID), pendingFile+".abcdefabcdef"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Remove(&r); err != nil {
+		t.Error(err)
+	}
+}
+
 // A directory whose maker died before it wrote a record goes after a while.
 func TestUnborn(t *testing.T) {
 	s := open(t)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -96,8 +97,12 @@ func (s *Store) Save(r *Record) error {
 // WriteFile puts a file in a sandbox's directory, whole or not at all.
 func (s *Store) WriteFile(id, name string, text []byte) error {
 	dir := s.path(id)
-	tmp := filepath.Join(dir, pendingFile)
-	fd, err := unix.Open(tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	unique, err := NewID() // no other writer's: two of them would mix in one file
+	if err != nil {
+		return err
+	}
+	tmp := filepath.Join(dir, pendingFile+"."+unique)
+	fd, err := unix.Open(tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: tmp, Err: err}
 	}
@@ -127,14 +132,22 @@ func writeAll(fd int, b []byte) error {
 	return nil
 }
 
-// claim gives the name to id. A link to a sandbox that is gone is nobody's, and
-// a record that is being buried has no claim: burying takes the lock as well.
+// claim gives the name to id.
 func (s *Store) claim(name, id string) error {
 	unlock, err := s.lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	return s.give(name, id)
+}
+
+// give gives the name to id. A link to a sandbox that is gone, or whose record has
+// another name, is nobody's, and a record that is being buried has no claim:
+// burying takes the lock as well.
+//
+// Precondition: the caller holds the lock, until the record of id has the name.
+func (s *Store) give(name, id string) error {
 	names := filepath.Join(s.dir, "names")
 	if err := unix.Mkdir(names, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
 		return &os.PathError{Op: "mkdir", Path: names, Err: err}
@@ -249,11 +262,7 @@ func (s *Store) load(id string, at here) (Record, error) {
 	if err != nil || !r.abandoned(at) {
 		return r, err
 	}
-	// It may have said its last word while we looked.
-	if r, err = s.read(id); err != nil || !r.Alive() {
-		return r, err
-	}
-	return s.bury(r, at)
+	return s.bury(id, at)
 }
 
 // unborn is a directory without a record: its maker writes one at once, or died.
@@ -300,24 +309,45 @@ func (s *Store) read(id string) (Record, error) {
 }
 
 // bury puts right what a dead supervisor left. Its death was the sandbox's, as
-// PID 1 dies with it.
-func (s *Store) bury(r Record, at here) (Record, error) {
+// PID 1 dies with it. Of several who find it, the first does that, and the others
+// get what it made of it.
+func (s *Store) bury(id string, at here) (Record, error) {
 	const code = 128 + int(unix.SIGKILL)
+	unlock, err := s.lock()
+	if err != nil {
+		return Record{}, err
+	}
+	// The supervisor, too, may have said its last word while we looked.
+	r, err := s.read(id)
+	if err != nil || !r.abandoned(at) {
+		unlock()
+		return r, err
+	}
 	why := "its supervisor was killed, and the sandbox with it"
 	if r.Boot != at.boot {
 		why = "the host was restarted"
 	}
-	s.Note(&r, ActionDie, "exit_code", strconv.Itoa(code), "error", why)
-	if !r.Keep {
-		if err := s.Remove(&r); err != nil {
-			return Record{}, err
-		}
-		return Record{}, &os.PathError{Op: "open", Path: s.path(r.ID), Err: unix.ENOENT}
+	if r.Keep {
+		r.Status, r.ExitCode, r.Error = Exited, code, why
+		r.Finished = time.Now()
+		_ = unix.Unlink(filepath.Join(s.path(id), SocketFile))
+		err = s.Save(&r)
+	} else {
+		s.drop(r.Name, id)
+		err = s.clear(id)
 	}
-	r.Status, r.ExitCode, r.Error = Exited, code, why
-	r.Finished = time.Now()
-	_ = unix.Unlink(filepath.Join(s.path(r.ID), SocketFile))
-	return r, s.Save(&r)
+	unlock() // before Note, which may take it
+	if err != nil {
+		return Record{}, err
+	}
+	s.Note(&r, ActionDie, "exit_code", strconv.Itoa(code), "error", why)
+	if r.Keep {
+		return r, nil
+	}
+	if !r.Started.IsZero() {
+		s.Note(&r, ActionRemove)
+	}
+	return Record{}, &os.PathError{Op: "open", Path: s.path(id), Err: unix.ENOENT}
 }
 
 // Remove forgets a sandbox: its name and its directory.
@@ -338,11 +368,7 @@ func (s *Store) Remove(r *Record) error {
 
 // release gives up the claim to a name, if id has it.
 func (s *Store) release(name, id string) error {
-	has := func() bool {
-		to, err := os.Readlink(s.namePath(name))
-		return err == nil && filepath.Base(to) == id
-	}
-	if !has() {
+	if !s.has(name, id) {
 		return nil // nothing to lock for: a name that is not id's will not become so
 	}
 	unlock, err := s.lock()
@@ -350,10 +376,23 @@ func (s *Store) release(name, id string) error {
 		return err
 	}
 	defer unlock()
-	if has() {
+	s.drop(name, id)
+	return nil
+}
+
+// has says whether the link of a name leads to id.
+func (s *Store) has(name, id string) bool {
+	to, err := os.Readlink(s.namePath(name))
+	return err == nil && filepath.Base(to) == id
+}
+
+// drop removes the link of a name, if it leads to id.
+//
+// Precondition: the caller holds the lock.
+func (s *Store) drop(name, id string) {
+	if s.has(name, id) {
 		_ = unix.Unlink(s.namePath(name))
 	}
-	return nil
 }
 
 // clear removes a sandbox's directory and what sbx put there.
@@ -370,14 +409,25 @@ func (s *Store) clear(id string) error {
 	for _, name := range own {
 		_ = unix.Unlinkat(fd, name, 0)
 	}
-	if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
+	err = unix.Rmdir(dir)
+	if errors.Is(err, unix.ENOTEMPTY) { // a writer was killed
+		left, _ := os.ReadDir(dir)
+		for _, f := range left {
+			if strings.HasPrefix(f.Name(), pendingFile+".") {
+				_ = unix.Unlinkat(fd, f.Name(), 0)
+			}
+		}
+		err = unix.Rmdir(dir)
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return &os.PathError{Op: "rmdir", Path: dir, Err: err}
 	}
 	return nil
 }
 
-// Rename gives a sandbox another name, in the store; whoever calls it then
-// saves the record, which has the new one.
+// Rename gives a sandbox another name, in the store and in the record, which it
+// saves. It holds the lock until the record has the name: a link to a record with
+// another is nobody's.
 func (s *Store) Rename(r *Record, name string) error {
 	if err := CheckName(name); err != nil {
 		return err
@@ -385,14 +435,21 @@ func (s *Store) Rename(r *Record, name string) error {
 	if name == r.Name {
 		return fmt.Errorf("%s is its name already", name)
 	}
-	if err := s.claim(name, r.ID); err != nil {
+	unlock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := s.give(name, r.ID); err != nil {
 		return err
 	}
 	old := r.Name
 	r.Name = name
 	if err := s.Save(r); err != nil {
 		r.Name = old
-		return errors.Join(err, s.release(name, r.ID))
+		s.drop(name, r.ID)
+		return err
 	}
-	return s.release(old, r.ID)
+	s.drop(old, r.ID)
+	return nil
 }
