@@ -85,6 +85,16 @@ func (w *Writer) Write(s Stream, text []byte, now time.Time) {
 		rest = &w.partial[1]
 	}
 	var b bytes.Buffer
+	add := func(tag byte) {
+		before := b.Len()
+		entry(&b, s, tag, *rest, now)
+		*rest = (*rest)[:0]
+		// Many short lines take far more room than they came in: each file ends with
+		// the last that fits.
+		if before > 0 && w.size+int64(b.Len()) > w.most/2 {
+			w.put(b.Next(before))
+		}
+	}
 	for len(text) > 0 {
 		line, whole := text, false
 		if i := bytes.IndexByte(text, '\n'); i >= 0 {
@@ -98,11 +108,9 @@ func (w *Writer) Write(s Stream, text []byte, now time.Time) {
 		switch {
 		case whole:
 			text = text[1:]
-			entry(&b, s, 'F', *rest, now)
-			*rest = (*rest)[:0]
+			add('F')
 		case len(*rest) == longest:
-			entry(&b, s, 'P', *rest, now)
-			*rest = (*rest)[:0]
+			add('P')
 		}
 	}
 	w.put(b.Bytes())

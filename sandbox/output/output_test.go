@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -84,23 +86,34 @@ func TestLongLine(t *testing.T) {
 // A command that writes without end takes no more room than it may.
 func TestBounded(t *testing.T) {
 	const most = 64 << 10
-	w, path := create(t, most)
-	line := bytes.Repeat([]byte("y"), 1000)
-	line[999] = '\n'
-	for range 1000 {
-		w.Write(Stdout, line, time.Now())
-		size := int64(0)
-		for _, p := range []string{path, path + Older} {
-			if st, err := os.Stat(p); err == nil {
-				size += st.Size()
+	for _, c := range []struct {
+		name  string
+		line  int // bytes of one with its end
+		lines int // that are written at once
+	}{
+		{"lines", 1000, 1},
+		{"empty lines", 1, 64 << 10},
+		{"long lines", 100 << 10, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, path := create(t, most)
+			text := bytes.Repeat(append(bytes.Repeat([]byte("y"), c.line-1), '\n'), c.lines)
+			for range 1 + 4*most/len(text) {
+				w.Write(Stdout, text, time.Now())
+				size := int64(0)
+				for _, p := range []string{path, path + Older} {
+					if st, err := os.Stat(p); err == nil {
+						size += st.Size()
+					}
+				}
+				if size > most {
+					t.Fatalf("the log has %d bytes", size)
+				}
 			}
-		}
-		if size > most {
-			t.Fatalf("the log has %d bytes", size)
-		}
-	}
-	if n := strings.Count(all(t, read(t, path)), "\n"); n < most/2/1100 {
-		t.Errorf("only %d lines are left", n)
+			if st, err := os.Stat(path + Older); err != nil || st.Size() < most/2-longest-100 {
+				t.Errorf("the older half was left before it was full: %v", err)
+			}
+		})
 	}
 }
 
@@ -119,6 +132,46 @@ func TestFollow(t *testing.T) {
 	for i := range 500 {
 		if !strings.Contains(got, fmt.Sprintf("o:line %d of", i)) {
 			t.Fatalf("line %d is missing", i)
+		}
+	}
+}
+
+// What is written just before a file is turned is read, at whatever moment of it the
+// reader looks for more.
+func TestFollowTurns(t *testing.T) {
+	w, path := create(t, 2<<10)
+	r := read(t, path)
+	line := strings.Repeat("x", 300) + "\n"
+	var seen atomic.Int64
+	stop := make(chan struct{})
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for {
+			_, err := r.Next()
+			switch {
+			case err == nil:
+				seen.Add(1)
+			case !errors.Is(err, io.EOF):
+				t.Error(err)
+				return
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	defer reader.Wait()
+	defer close(stop)
+	for i := int64(1); i <= 200; i++ {
+		// A file takes three of them.
+		w.Write(Stdout, []byte(line), time.Now())
+		w.Write(Stdout, []byte(line), time.Now())
+		for begun := time.Now(); seen.Load() < 2*i; time.Sleep(20 * time.Microsecond) {
+			if time.Since(begun) > 5*time.Second {
+				t.Fatalf("of %d lines %d were read", 2*i, seen.Load())
+			}
 		}
 	}
 }

@@ -104,11 +104,11 @@ func (r *Reader) Next() (Line, error) {
 // gets nothing more, but may have got something since it was read last.
 func (r *Reader) advance() (bool, error) {
 	var ours, now unix.Stat_t
-	if err := unix.Fstat(int(r.file.Fd()), &ours); err != nil {
-		return false, err
-	}
 	if err := unix.Lstat(r.path, &now); err != nil {
 		return false, nil // just being renamed, or removed with the sandbox
+	}
+	if err := unix.Fstat(int(r.file.Fd()), &ours); err != nil { // second: its size is the last one, if it was renamed
+		return false, err
 	}
 	if ours.Ino == now.Ino && ours.Dev == now.Dev {
 		return false, nil
