@@ -3,6 +3,7 @@ package transfer
 import (
 	"archive/tar"
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -107,6 +108,7 @@ func TestUnpack(t *testing.T) {
 		text    string
 	}{
 		{"a plain file", []entry{e(reg("a", "x"))}, "", "a", "x"},
+		{"a contiguous file", []entry{e(tar.Header{Typeflag: tar.TypeCont, Name: "a", Mode: 0o755, Size: 1, ModTime: time.Unix(1e9, 0)}, "x")}, "", "a", "x"},
 		{"an absolute name", []entry{e(reg("/a", "x"))}, "", "a", "x"},
 		{"directories that are not listed", []entry{e(reg("p/q/a", "x"))}, "", "p/q/a", "x"},
 		{"upwards", []entry{e(reg("../a", "x"))}, "leads out", "", ""},
@@ -165,6 +167,46 @@ func TestUnpack(t *testing.T) {
 				t.Errorf("outside: %q, %q", names, text)
 			}
 		})
+	}
+}
+
+// TestSparse: a file with holes, in the form of tar -S --format=gnu, is unpacked with
+// zeros in their place.
+func TestSparse(t *testing.T) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "s", Mode: 0o644, Size: 4, Format: tar.FormatGNU}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte("data")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The header of GNU tar's manual, "Basic Tar Format"; archive/tar writes none.
+	h := b.Bytes()[:512]
+	h[156] = tar.TypeGNUSparse
+	copy(h[386:], fmt.Sprintf("%011o\x00%011o\x00", 1000, 4)) // where the data lies, and how much of it
+	copy(h[483:], fmt.Sprintf("%011o\x00", 5000))             // how long the file is
+	copy(h[148:156], "        ")
+	sum := 0
+	for _, c := range h {
+		sum += int(c)
+	}
+	copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+	dir := t.TempDir()
+	target, err := Host().Target(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	if err := Unpack(&b, target, none(t)); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "s"))
+	if want := append(append(make([]byte, 1000), "data"...), make([]byte, 3996)...); err != nil || !bytes.Equal(text, want) {
+		t.Errorf("%d bytes, %v", len(text), err)
 	}
 }
 

@@ -104,7 +104,7 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 	}
 	defer unix.Close(dir)
 	switch h.Typeflag {
-	case tar.TypeReg:
+	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont: // of a sparse one the holes are read as zeros
 		err = u.file(dir, base, h, content)
 	case tar.TypeDir:
 		return u.dir(dir, base, name, h)
