@@ -25,9 +25,17 @@ func quote(s string) string {
 	return string(text)
 }
 
-func quoteAll(list []string) string {
-	text, _ := json.Marshal(list)
-	return string(text)
+// literal quotes text in which a Pod's manifest would have $(NAME) stand for a
+// variable: there $$ is a dollar sign (Kubernetes, "Define dependent environment
+// variables").
+func literal(s string) string { return quote(strings.ReplaceAll(s, "$", "$$")) }
+
+func literals(list []string) string {
+	quoted := make([]string, len(list))
+	for i, s := range list {
+		quoted[i] = literal(s)
+	}
+	return "[" + strings.Join(quoted, ",") + "]"
 }
 
 // ToKube writes a Plan as the manifest of a Pod, for podman kube play and kubectl,
@@ -79,7 +87,7 @@ func ToKube(p *sandbox.Plan, name, image string) (manifest string, unsaidList []
 func (y *yaml) container(p *sandbox.Plan, image string, u *unsaid) {
 	pr := &p.Process
 	y.line(2, "image: %s", quote(image))
-	y.line(2, "command: %s", quoteAll(pr.Argv))
+	y.line(2, "command: %s", literals(pr.Argv))
 	y.line(2, "workingDir: %s", quote(pr.Dir))
 	if pr.Terminal != [3]bool{} {
 		y.line(2, "tty: true")
@@ -90,7 +98,7 @@ func (y *yaml) container(p *sandbox.Plan, image string, u *unsaid) {
 		for _, kv := range pr.Env {
 			n, v := env(kv)
 			y.line(2, "- name: %s", quote(n))
-			y.line(3, "value: %s", quote(strings.ReplaceAll(v, "$(", "$$(")))
+			y.line(3, "value: %s", literal(v))
 		}
 	}
 	y.line(2, "securityContext:")
@@ -119,7 +127,7 @@ func (y *yaml) container(p *sandbox.Plan, image string, u *unsaid) {
 	if h := &p.Health; len(h.Argv) > 0 {
 		y.line(2, "livenessProbe:")
 		y.line(3, "exec:")
-		y.line(4, "command: %s", quoteAll(h.Argv))
+		y.line(4, "command: %s", literals(h.Argv))
 		y.line(3, "initialDelaySeconds: %d", int64(h.StartPeriod.Seconds()))
 		y.line(3, "periodSeconds: %d", max(int64(h.Interval.Seconds()), 1))
 		y.line(3, "timeoutSeconds: %d", max(int64(h.Timeout.Seconds()), 1))
