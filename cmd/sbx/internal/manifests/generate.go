@@ -69,7 +69,7 @@ func unitArgs(inv *cli.Invocation) (dir string, args []string, err error) {
 	if fs.Changed("restart") || fs.Changed("json-status-fd") {
 		return "", nil, cli.Usagef("--restart and --json-status-fd are not for a unit: systemd starts it again, and hears of its end")
 	}
-	return dir, undetached(args, fs.Args()), nil
+	return dir, undetached(fs, args, fs.Args()), nil
 }
 
 // startedAs is the command line of run that a sandbox was started with.
@@ -91,24 +91,66 @@ func startedAs(r *state.Record) (dir string, args []string, err error) {
 	return "", nil, fmt.Errorf("%s was not started by sbx run", r.Name)
 }
 
-// undetached takes --detach and --rm out of the flags: the unit's sandbox is in
-// the foreground of systemd. rest is what follows the flags.
-func undetached(args, rest []string) []string {
+// undetached takes --detach, --interactive, -t and --rm out of the flags: the unit's
+// sandbox is in the foreground of systemd. rest is what follows the flags.
+func undetached(fs *pflag.FlagSet, args, rest []string) []string {
 	flags := args[:len(args)-len(rest)]
 	var list []string
-	for _, a := range flags {
-		cluster, isShort := strings.CutPrefix(a, "-")
+	for i := 0; i < len(flags); i++ {
+		a := flags[i]
+		valued := false // the next word is its value
 		switch {
-		case a == "--detach", a == "--detach=true", a == "--interactive", strings.HasPrefix(a, "--rm"):
-		case isShort && cluster != "" && strings.Trim(cluster, "dit") == "": // only switches
-		default:
-			list = append(list, a)
+		case a == "--detach", a == "--detach=true", a == "--interactive", a == "--rm", strings.HasPrefix(a, "--rm="):
+			continue
+		case strings.HasPrefix(a, "--"):
+			name, _, given := strings.Cut(a[2:], "=")
+			f := fs.Lookup(name)
+			valued = f != nil && f.NoOptDefVal == "" && !given
+		case strings.HasPrefix(a, "-"):
+			if a, valued = unclustered(fs, a[1:]); a == "" {
+				continue
+			}
+			a = "-" + a
+		}
+		list = append(list, a)
+		if valued && i+1 < len(flags) {
+			i++
+			list = append(list, flags[i])
 		}
 	}
 	return append(list, slices.Clone(rest)...)
 }
 
+// unclustered takes d, i and t out of short flags that stand together, and says
+// whether the last of them has its value in the next word.
+func unclustered(fs *pflag.FlagSet, cluster string) (left string, valued bool) {
+	for i := range len(cluster) {
+		f := fs.ShorthandLookup(cluster[i : i+1])
+		if f == nil || f.NoOptDefVal == "" || strings.HasPrefix(cluster[i+1:], "=") { // the rest is its value
+			return left + cluster[i:], f != nil && i+1 == len(cluster)
+		}
+		if !strings.Contains("dit", cluster[i:i+1]) {
+			left += cluster[i : i+1]
+		}
+	}
+	return left, false
+}
+
+// unitDir writes a directory as systemd reads it back. It takes the line as it is,
+// but for %, blanks at its end, and a backslash there, after which it goes on
+// (systemd.syntax(7)); nothing stands for another character.
+func unitDir(dir string) (string, error) {
+	if strings.ContainsFunc(dir, func(r rune) bool { return r < ' ' || r == 0x7f }) || strings.HasSuffix(dir, `\`) || strings.HasSuffix(dir, " ") {
+		return "", fmt.Errorf("a unit can't name the directory %q as WorkingDirectory=: systemd has no way to write control characters, or a blank or backslash at its end; start the sandbox from another directory, or rename this one", dir)
+	}
+	return strings.ReplaceAll(dir, "%", "%%"), nil
+}
+
 func writeUnit(w io.Writer, exe, dir string, args []string, restart string) error {
+	dir, err := unitDir(dir)
+	if err != nil {
+		return err
+	}
 	words := []string{unitQuote(exe), "run"}
 	if fs := options.RunSet(); fs.Parse(args) == nil && !fs.Changed("sdnotify") {
 		words = append(words, "--sdnotify="+options.NotifyRuns)
@@ -121,7 +163,7 @@ func writeUnit(w io.Writer, exe, dir string, args []string, restart string) erro
 		sockets = "# The sockets come from the unit of the same name with .socket (systemd.socket(5)).\n"
 	}
 	const stop = 90 * time.Second // what systemd allows where a unit says nothing
-	_, err := fmt.Fprintf(w, `[Unit]
+	_, err = fmt.Fprintf(w, `[Unit]
 Description=sbx: %s
 
 [Service]
@@ -134,10 +176,12 @@ Restart=%s
 # The supervisor passes SIGTERM on to the command; what is left is killed.
 KillMode=mixed
 TimeoutStopSec=%d
+# A command that SIGTERM ends has not failed.
+SuccessExitStatus=143
 
 [Install]
 WantedBy=default.target
-`, strings.ReplaceAll(described(args), "%", "%%"), strings.ReplaceAll(dir, "%", "%%"), sockets, strings.Join(words, " "), restart, int(stop.Seconds()))
+`, strings.ReplaceAll(described(args), "%", "%%"), dir, sockets, strings.Join(words, " "), restart, int(stop.Seconds()))
 	return err
 }
 
