@@ -196,6 +196,6 @@ func event(inv *cli.Invocation, e *state.Event, format string) error {
 		more = append(more, key+"="+value)
 	}
 	slices.Sort(more[2:])
-	_, err := fmt.Fprintf(inv.Out, "%s %s %s (%s)\n", e.Time.Format(time.RFC3339Nano), e.Action, e.ID, screen.Printable(strings.Join(more, ", ")))
+	_, err := fmt.Fprintf(inv.Out, "%s %s %s (%s)\n", e.Time.Format(time.RFC3339Nano), e.Action, e.ID, screen.Line(strings.Join(more, ", ")))
 	return err
 }

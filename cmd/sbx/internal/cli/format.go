@@ -146,7 +146,7 @@ func Execute(pieces []Piece, v any) (string, error) {
 				text = ""
 			}
 		}
-		b.WriteString(screen.Printable(text))
+		b.WriteString(screen.Line(text)) // it may come from inside, and is not to look like more lines
 	}
 	return b.String(), nil
 }

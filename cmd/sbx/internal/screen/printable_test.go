@@ -16,6 +16,12 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
+func TestLine(t *testing.T) {
+	if got := Line(hostile + "ä\t\n\xff"); strings.ContainsAny(got, "\t\n") || !strings.HasSuffix(got, "bä\\t\\n\ufffd") {
+		t.Errorf("it prints %q", got)
+	}
+}
+
 func TestEscape(t *testing.T) {
 	text, err := json.Marshal(hostile)
 	if err != nil {

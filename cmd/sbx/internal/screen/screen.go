@@ -53,6 +53,12 @@ func Printable(s string) string {
 	}, s)
 }
 
+// Line is Printable text that stays in one line, and in one column of it: a newline
+// and a tab are written as \n and \t.
+func Line(s string) string {
+	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(Printable(s))
+}
+
 // unsafe says whether a terminal acts on r, or shows by it something else than
 // what is there: controls, and marks that turn the direction of text around.
 func unsafe(r rune) bool {
