@@ -52,7 +52,7 @@ func LogsCommand() cli.Command {
 				o.since, err = moment(s)
 				return err
 			}})
-			cli.AddFlag(fs, cli.Flag{Name: "until", Arg: "TIME", Group: cli.GroupOutput, Usage: "until then", Set: func(s string) (err error) {
+			cli.AddFlag(fs, cli.Flag{Name: "until", Arg: "TIME", Group: cli.GroupOutput, Usage: "until then, and no longer; -30s is in half a minute", Set: func(s string) (err error) {
 				o.until, err = moment(s)
 				return err
 			}})
@@ -121,7 +121,15 @@ func logs(inv *cli.Invocation, r *state.Record, o *logOptions) error {
 			return err
 		}
 		// Nothing says that a file has grown; the sandbox's end is heard at once.
-		const look = 50
+		look := 50
+		if !o.until.IsZero() {
+			left := time.Until(o.until)
+			if left <= 0 {
+				ended = true // once more, for what came just before
+				continue
+			}
+			look = min(look, int(left/time.Millisecond)+1)
+		}
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(conn.FD()), Events: unix.POLLIN}}, look)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return err
