@@ -35,17 +35,34 @@ func RawTerminal(fd int, wanted bool) (*Raw, error) {
 	return r, nil
 }
 
-// Took reads the signals that have come, and says whether one asks for the end.
-func (r *Raw) Took() (end bool) {
+// LineTerminal is RawTerminal for a command without a terminal of its own: that of
+// the caller goes on to make lines, echo them, and turn keys into signals and the
+// input's end. A line ends with the byte last, too, if that is not 0.
+func LineTerminal(fd int, last byte) (*Raw, error) {
+	r, err := RawTerminal(fd, false)
+	if err == nil && r.t != nil && last != 0 && r.t.foreground() {
+		r.t.in, r.t.last = true, last
+		if err = r.t.begin(); err != nil {
+			return nil, fmt.Errorf("setting the terminal's mode: %w", err)
+		}
+	}
+	return r, err
+}
+
+// Took reads the signals that have come, and returns the one that asks for the end,
+// or 0.
+func (r *Raw) Took() (end unix.Signal) {
 	var b [16]byte
 	n, err := unix.Read(r.Signals, b[:])
 	if err != nil {
-		return false
+		return 0
 	}
 	for _, s := range b[:n] {
-		switch unix.Signal(s) {
-		case unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT:
-			end = true
+		switch s := unix.Signal(s); s {
+		case unix.SIGTERM, unix.SIGHUP:
+			return s
+		case unix.SIGINT, unix.SIGQUIT:
+			end = s
 		}
 	}
 	return end

@@ -20,6 +20,7 @@ type terminal struct {
 	master int
 	host   int           // the caller's terminal whose mode is changed, -1 for none
 	in     bool          // what is typed is passed in
+	last   byte          // 0 for raw mode; else what ends a line, see LineTerminal
 	out    int           // where output goes, -1 for nowhere
 	idle   chan struct{} // closed when all output was passed on
 	typing typing
@@ -165,6 +166,12 @@ func (t *terminal) raw() {
 
 func (t *terminal) setRaw() {
 	m := *t.saved
+	if t.last != 0 { // see LineTerminal
+		m.Iflag &^= unix.IXON // which may be of the keys that detach
+		m.Cc[unix.VEOL] = t.last
+		_ = unix.IoctlSetTermios(t.host, unix.TCSETSW, &m)
+		return
+	}
 	m.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
 	m.Oflag &^= unix.OPOST
 	m.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN

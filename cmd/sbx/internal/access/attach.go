@@ -1,7 +1,6 @@
 package access
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -26,7 +25,7 @@ func AttachCommand() cli.Command {
 	return cli.Command{
 		Name: "attach", Args: "[FLAGS] NAME", Runs: true, Summary: "look at, and type into, a detached sandbox",
 		Long: "Show what a detached sandbox's command writes from now on, and pass on what is typed if it was started with --interactive or --tty. " +
-			"The keys of --detach-keys end that and leave the sandbox running. The exit status is the command's when it ends meanwhile.",
+			"The keys of --detach-keys end that and leave the sandbox running. Without --tty what is typed is passed on in lines, ctrl-d ends the command's input, and ctrl-c is passed on as SIGINT. The exit status is the command's when it ends meanwhile.",
 		Example: "sbx attach web\nsbx attach --no-stdin --detach-keys=ctrl-x web",
 		Words:   sandboxes.FirstName,
 		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation) error {
@@ -75,6 +74,13 @@ func attach(inv *cli.Invocation, r *state.Record, keys []byte, noInput bool) err
 		return err
 	}
 	defer c.Close()
+	lines, err := lineTerminal(r, keys, noInput)
+	if err != nil {
+		return err
+	}
+	if lines != nil {
+		defer lines.Restore()
+	}
 	if err := c.Ask(control.Request{Op: control.Attach}); err != nil {
 		return err
 	}
@@ -94,7 +100,7 @@ func attach(inv *cli.Invocation, r *state.Record, keys []byte, noInput bool) err
 	case len(fds) > 2:
 		unix.Close(fds[2])
 	}
-	return a.relay(r)
+	return a.relay(r, lines)
 }
 
 // attached passes on between this process's descriptors and a sandbox's.
@@ -105,23 +111,53 @@ type attached struct {
 	in   int    // -1 for none
 	keys []byte // that detach, one after the other
 	seen int    // how many of them were typed
+	// raw says that all that is typed is passed on as it comes, lines that a terminal
+	// makes lines of it first.
+	raw, lines bool
+	typing     []byte // typed, and not passed on yet
+	ended      bool   // nothing more will be typed
 }
 
-func (a *attached) relay(r *state.Record) error {
-	raw, err := run.RawTerminal(0, a.in >= 0)
-	if err != nil {
-		return err
+// lineTerminal prepares the terminal that is typed on, where the command is known to
+// have none of its own, which would make lines of what is typed and signals of its
+// keys. It comes before the command's input is here: the process that restores the
+// terminal's mode would hold that open.
+func lineTerminal(r *state.Record, keys []byte, noInput bool) (*run.Raw, error) {
+	plan, err := sandboxes.PlanOf(r)
+	if err != nil || plan.Process.Terminal[0] || noInput || !screen.IsTerminal(os.Stdin) {
+		return nil, nil // relay sees to it
 	}
-	defer raw.Restore()
+	var last byte
+	if len(keys) > 0 {
+		last = keys[len(keys)-1]
+	}
+	return run.LineTerminal(0, last)
+}
+
+func (a *attached) relay(r *state.Record, raw *run.Raw) error {
+	if raw == nil {
+		var err error
+		if raw, err = run.RawTerminal(0, a.in >= 0); err != nil {
+			return err
+		}
+		defer raw.Restore()
+		a.raw = raw.Is
+	} else {
+		a.lines = true
+	}
 	a.resize(raw)
 	buf := make([]byte, 32<<10)
 	for {
 		fds := []unix.PollFd{
 			{Fd: int32(a.out[0]), Events: unix.POLLIN}, {Fd: int32(a.out[1]), Events: unix.POLLIN},
 			{Fd: int32(a.conn.FD()), Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}, {Fd: int32(raw.Signals), Events: unix.POLLIN},
+			{Fd: -1, Events: unix.POLLOUT},
 		}
-		if a.in >= 0 {
+		if a.in >= 0 && !a.ended && len(a.typing) < len(buf) { // the keys that detach are to be seen, too
 			fds[3].Fd = 0
+		}
+		if len(a.typing) > 0 {
+			fds[5].Fd = int32(a.in)
 		}
 		if _, err := unix.Poll(fds, -1); err != nil {
 			if errors.Is(err, unix.EINTR) {
@@ -140,13 +176,19 @@ func (a *attached) relay(r *state.Record) error {
 			}
 		}
 		if fds[4].Revents != 0 {
-			if end := raw.Took(); end {
+			end := raw.Took()
+			if (end == unix.SIGINT || end == unix.SIGQUIT) && a.lines && a.in >= 0 {
+				_ = a.conn.Ask(control.Request{Op: control.Kill, Signal: int(end)}) // a key of the command's
+			} else if end != 0 {
 				return nil // it was for this process: the sandbox goes on
 			}
 			a.resize(raw)
 		}
+		if fds[5].Revents != 0 {
+			a.write()
+		}
 		if fds[3].Revents != 0 {
-			if detach := a.input(buf, raw.Is); detach {
+			if detach := a.input(buf); detach {
 				raw.Restore()
 				fmt.Fprintln(a.inv.Err, "sbx: detached from "+screen.Printable(r.Name))
 				return nil
@@ -176,8 +218,8 @@ func (a *attached) heard() (ended bool, err error) {
 	return false, err
 }
 
-// input passes on what there is on standard input, a terminal or not.
-func (a *attached) input(buf []byte, terminal bool) (detach bool) {
+// input takes what there is on standard input, a terminal or not.
+func (a *attached) input(buf []byte) (detach bool) {
 	n, err := unix.Read(0, buf)
 	switch {
 	case err == nil && n > 0:
@@ -185,49 +227,58 @@ func (a *attached) input(buf []byte, terminal bool) (detach bool) {
 	case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
 		return false
 	}
-	unix.Close(a.in)
-	a.in = -1
-	if !terminal { // what is piped in has an end, as a command expects of it
-		_ = a.conn.Ask(control.Request{Op: control.EOF})
-	}
+	a.ended = true
+	a.write()
 	return false
 }
 
 // typed passes on what was typed, up to the keys that detach.
 func (a *attached) typed(b []byte) (detach bool) {
-	var out bytes.Buffer
 	for _, c := range b {
 		switch {
 		case len(a.keys) > 0 && c == a.keys[a.seen]:
 			if a.seen++; a.seen == len(a.keys) {
-				a.write(out.Bytes())
+				a.write()
 				return true
 			}
 			continue
 		case a.seen > 0: // they were only the beginning of something else
-			out.Write(a.keys[:a.seen])
+			a.typing = append(a.typing, a.keys[:a.seen]...)
 			a.seen = 0
 			if c == a.keys[0] {
 				a.seen = 1
 				continue
 			}
 		}
-		out.WriteByte(c)
+		a.typing = append(a.typing, c)
 	}
-	a.write(out.Bytes())
+	a.write()
 	return false
 }
 
-func (a *attached) write(b []byte) {
-	for len(b) > 0 {
-		n, err := unix.Write(a.in, b)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
+// write passes on what the command's pipe has room for, and the input's end after it.
+// It does not wait: a command that reads nothing is no reason not to be heard, nor to
+// be left.
+func (a *attached) write() {
+	for len(a.typing) > 0 {
+		fds := []unix.PollFd{{Fd: int32(a.in), Events: unix.POLLOUT}}
+		if n, err := unix.Poll(fds, 0); err != nil || n == 0 {
 			return
 		}
-		b = b[n:]
+		const room = 4096 // PIPE_BUF: a pipe that poll(2) has room in takes so much
+		n, err := unix.Write(a.in, a.typing[:min(len(a.typing), room)])
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			n = len(a.typing) // nobody reads it any more
+		}
+		a.typing = a.typing[max(n, 0):]
+	}
+	if !a.ended || a.in < 0 {
+		return
+	}
+	unix.Close(a.in)
+	a.in = -1
+	if !a.raw { // what is piped in has an end, as a command expects of it
+		_ = a.conn.Ask(control.Request{Op: control.EOF})
 	}
 }
 
