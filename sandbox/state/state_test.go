@@ -278,7 +278,11 @@ func TestRename(t *testing.T) {
 // A name that one sandbox is given while another begins with it goes to one of them.
 func TestRenameRace(t *testing.T) {
 	s := open(t)
-	for i := range 400 {
+	runs := 400
+	if testing.Short() {
+		runs = 100
+	}
+	for i := range runs {
 		a := add(t, s, Record{Status: Running})
 		b := Record{Name: fmt.Sprintf("n%d", i), Status: Running}
 		var renamed, made error

@@ -98,21 +98,15 @@ func abandoned(t *testing.T, w *world.World, profile string, top cgroup.Group) {
 	}
 	begin := func() *exec.Cmd {
 		cmd := w.Command(w.Sandboxed(profile, "sleep", "100")...)
-		before := len(groups())
+		before := groups()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
 		world.Until(t, "the group is there and in use", func() bool {
-			list := groups()
-			if len(list) <= before {
-				return false
-			}
-			for _, g := range list {
-				if e, err := os.ReadFile(g + "/cgroup.events"); err != nil || !strings.Contains(string(e), "populated 1") {
-					return false
-				}
-			}
-			return true
+			return slices.ContainsFunc(groups(), func(g string) bool {
+				e, err := os.ReadFile(g + "/cgroup.events")
+				return err == nil && !slices.Contains(before, g) && strings.Contains(string(e), "populated 1")
+			})
 		})
 		return cmd
 	}
