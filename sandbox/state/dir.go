@@ -21,10 +21,13 @@ func Base() string { return base(os.Getenv("XDG_RUNTIME_DIR")) }
 
 // Bases are the paths that Base may have, in this environment and in that of a login:
 // a runtime directory that is missing now may be there for the next.
-func Bases() []string {
+func Bases() []string { return BasesIn(os.Getenv("XDG_RUNTIME_DIR")) }
+
+// BasesIn is Bases where that is XDG_RUNTIME_DIR.
+func BasesIn(dir string) []string {
 	own := strconv.Itoa(unix.Getuid())
 	list := []string{"/run/user/" + own + "/sbx", "/tmp/sbx-" + own}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+	if filepath.IsAbs(dir) {
 		if mine := filepath.Join(dir, "sbx"); mine != list[0] {
 			list = append([]string{mine}, list...)
 		}

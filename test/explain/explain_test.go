@@ -15,6 +15,7 @@ import (
 	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/host"
 	"github.com/sbx-sandbox/sbx/sandbox/resolve"
+	"github.com/sbx-sandbox/sbx/sandbox/state"
 	"github.com/sbx-sandbox/sbx/test/sbxtest"
 	"github.com/sbx-sandbox/sbx/test/world"
 )
@@ -42,7 +43,7 @@ func planOf(t *testing.T, w *world.World, ref string, argv ...string) *sandbox.P
 	}
 	// What is this process's and not sbx's.
 	facts.Exe, facts.Environ, facts.Stdio = w.Sbx, w.Env, [3]host.Stdio{}
-	plan, err := resolve.Plan(resolve.Input{Profile: prof, Facts: facts, Argv: argv, HomesDir: w.Home + "/.local/share/sbx/homes", RuntimeDirs: []string{w.Home + "/run/sbx"}})
+	plan, err := resolve.Plan(resolve.Input{Profile: prof, Facts: facts, Argv: argv, HomesDir: w.Home + "/.local/share/sbx/homes", RuntimeDirs: state.BasesIn(w.Home + "/run")})
 	if err != nil {
 		t.Fatal(err)
 	}

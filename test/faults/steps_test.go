@@ -18,6 +18,7 @@ import (
 	"github.com/sbx-sandbox/sbx/sandbox/host"
 	"github.com/sbx-sandbox/sbx/sandbox/program"
 	"github.com/sbx-sandbox/sbx/sandbox/resolve"
+	"github.com/sbx-sandbox/sbx/sandbox/state"
 	"github.com/sbx-sandbox/sbx/test/faults/inject"
 	"github.com/sbx-sandbox/sbx/test/pty"
 	"github.com/sbx-sandbox/sbx/test/sbxtest"
@@ -137,7 +138,7 @@ func (b *broken) plan(t *testing.T, file string, argv []string) *sandbox.Plan {
 	if b.bare {
 		facts.Refused.Why = "the test's"
 	}
-	plan, err := resolve.Plan(resolve.Input{Profile: prof, Facts: facts, Argv: argv, HomesDir: b.Home + "/.local/share/sbx/homes", RuntimeDirs: []string{b.Home + "/run/sbx"}, PrivateDir: b.Home + "/run/sbx-private-0"})
+	plan, err := resolve.Plan(resolve.Input{Profile: prof, Facts: facts, Argv: argv, HomesDir: b.Home + "/.local/share/sbx/homes", RuntimeDirs: state.BasesIn(b.Home + "/run"), PrivateDir: b.Home + "/run/sbx-private-0"})
 	if err != nil {
 		t.Fatal(err)
 	}
