@@ -239,7 +239,7 @@ func TestNoRoom(t *testing.T) {
 		t.Errorf("status %d: %q %s", got.Code, got.Out, got.Err)
 	}
 	for _, fill := range []string{"dd if=/dev/zero of=$HOME/small/fill bs=4k 2>/dev/null || true; ", "i=0; while touch $HOME/small/n$i 2>/dev/null; do i=$((i+1)); done; "} {
-		got = p.inMounts(t, strings.Replace(small, "size=512k", "size=512k,nr_inodes=40", 1)+fill+`$SBX run -q --overlay=it -- touch $HOME/work/ran; echo status $?`)
+		got = p.inMounts(t, strings.Replace(small, "size=512k", "size=512k,nr_inodes=40", 1)+fill+"$SBX run -q --overlay=it -- touch "+p.Work+"/ran; echo status $?")
 		if world.Exists(p.Work + "/ran") {
 			t.Errorf("the command ran on the host's files: %s", got.Err)
 		}

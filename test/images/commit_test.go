@@ -228,7 +228,7 @@ func TestKeptKilled(t *testing.T) {
 	}
 	_ = run.Wait()
 	// What a kill in the middle of making the root can leave.
-	if err := os.MkdirAll(filepath.Join(s.Home, ".local/share/sbx/overlays/work/root/.sbx-stash/f"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(s.Home, kept("work"), ".sbx-stash/f"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	var got world.Result
@@ -244,6 +244,9 @@ func TestKeptKilled(t *testing.T) {
 	same(t, "an image of it", s.on(t, "made", "ls /srv"), "kept\nmarker\n")
 }
 
+// kept is the root that an overlay keeps, below the home.
+func kept(overlay string) string { return filepath.Join(".local/share/sbx/overlays", overlay, "root") }
+
 // TestHostileRoot: what a run leaves in the root that is kept leads the next one
 // nowhere: while it is being built, an absolute link is the host's.
 func TestHostileRoot(t *testing.T) {
@@ -257,7 +260,7 @@ func TestHostileRoot(t *testing.T) {
 			left := "busybox rm -rf " + place + " 2>/dev/null; busybox ln -s " + victim + " " + place
 			if strings.HasPrefix(place, "/etc") { // which holds what sbx mounts: from the host's side
 				same(t, "a layer", s.on(t, "base", "true", without...), "")
-				s.outside(t, "sh", "-c", "cd .local/share/sbx/overlays/work/root; rm -rf ."+place+"; mkdir -p ./etc; rmdir ."+place+" 2>/dev/null; ln -s "+victim+" ."+place)
+				s.outside(t, "sh", "-c", "cd "+kept("work")+"; rm -rf ."+place+"; mkdir -p ./etc; rmdir ."+place+" 2>/dev/null; ln -s "+victim+" ."+place)
 			} else {
 				same(t, "leaving a link", s.on(t, "base", left, without...), "")
 			}
