@@ -17,6 +17,7 @@ import (
 // Cgroup is what of control groups a sandbox can have.
 type Cgroup struct {
 	Root    string // where the hierarchy of version 2 is mounted
+	Own     string // the group that sbx is in, "" if it can't be told
 	Systemd Maker  // the user's systemd; Group is its own group
 	Subtree Maker  // a group that was delegated to the caller; Group is that one
 	// Leave says that sbx is in Subtree.Group itself, alone.
@@ -145,9 +146,10 @@ func (c *Cgroup) findSubtree() {
 		c.Subtree.Err = err
 		return
 	}
+	c.Own = filepath.Join(c.Root, own)
 	why := errors.New("the control group that sbx runs in was not delegated to you")
-	for at := filepath.Join(c.Root, own); delegatedAt(c.Root, at); at = filepath.Dir(at) {
-		m, leave, err := usable(at, at == filepath.Join(c.Root, own))
+	for at := c.Own; delegatedAt(c.Root, at); at = filepath.Dir(at) {
+		m, leave, err := usable(at, at == c.Own)
 		if err == nil {
 			c.Subtree, c.Leave = m, leave
 			return

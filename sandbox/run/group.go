@@ -97,9 +97,17 @@ func (c *scopeCall) close() {
 	}
 }
 
-// Foresee starts the program that has the user's systemd make a control group
-// before it is known what to ask for: it starts while the plan is decided.
-func (st *Start) Foresee(helper string) {
+// Foresee gets ready for a control group before it is known what to ask for: while the
+// plan is decided, the kernel prepares for systemd to move processes, as cgroup.Prime
+// says, and the program that asks the user's systemd starts. own is the group that this
+// process is in.
+func (st *Start) Foresee(helper string, own, systemd cgroup.Group) {
+	primed := make(chan struct{})
+	st.primed = primed
+	go func() {
+		cgroup.Prime(own, systemd)
+		close(primed)
+	}()
 	// One that can't be started is Run's to say.
 	st.scope, _ = callScope(helper)
 }
@@ -181,6 +189,9 @@ func (s *sandboxed) join() error {
 	if g == nil {
 		return nil
 	}
+	if s.primed != nil {
+		<-s.primed // until then this process is not to be moved
+	}
 	err := g.make(s)
 	if err == nil {
 		err = g.enter(s.pid)
@@ -197,6 +208,8 @@ func (s *sandboxed) join() error {
 		}
 		return s.orReport(fmt.Errorf("telling the sandbox that its control group is there: %w", err))
 	}
+	g.call.close() // the child goes on meanwhile
+	g.call = nil
 	return nil
 }
 
@@ -221,14 +234,10 @@ func (g *group) make(s *sandboxed) error {
 	return g.take()
 }
 
-// take reads the answer of sbx-scope.
+// take reads the answer of sbx-scope, a line: it need not have ended.
 func (g *group) take() error {
-	defer func() {
-		g.call.close()
-		g.call = nil
-	}()
 	var text [8192]byte
-	n, err := readFull(g.call.answer, text[:])
+	n, err := readLine(g.call.answer, text[:])
 	if err != nil {
 		return fmt.Errorf("reading the answer of sbx-scope: %w", err)
 	}

@@ -3,6 +3,7 @@
 package run
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -76,8 +77,10 @@ type Start struct {
 	Keep  *Keep
 	joint *Joint
 	scope *scopeCall // sbx-scope, if it was started already
-	early [10]int    // the pipes of a child that was started before the Go runtime
-	taken *child.Taken
+	// primed is closed when the kernel is ready to move processes; nil if nobody asked.
+	primed <-chan struct{}
+	early  [10]int // the pipes of a child that was started before the Go runtime
+	taken  *child.Taken
 }
 
 // Begin lets the kernel make the namespaces of a sandbox, which takes it as
@@ -201,7 +204,7 @@ func (st *Start) Run(p *sandbox.Plan, a Attendant) (Status, error) {
 	}
 	s := st.sandboxed()
 	s.plan, s.prog, s.watch.s, s.attendant, s.words = p, prog, s, a, words(p)
-	s.child, s.scope, s.joint, s.netSocket, s.named = st.child, st.scope, st.joint, st.NetSocket, st.Networks
+	s.child, s.scope, s.primed, s.joint, s.netSocket, s.named = st.child, st.scope, st.primed, st.joint, st.NetSocket, st.Networks
 	s.tell, s.refusals = st.Network, st.Refused
 	defer s.close()
 	var mark *audit.Mark
@@ -258,7 +261,7 @@ func (st *Start) anew(shape sandbox.Shape, p *sandbox.Plan) (*Start, error) {
 	}
 	again.Network, again.Refused, again.NetSocket, again.Networks = st.Network, st.Refused, st.NetSocket, st.Networks
 	if p.Cgroup.By == sandbox.CgroupSystemd {
-		again.Foresee(p.Cgroup.Helper)
+		again.scope, _ = callScope(p.Cgroup.Helper) // one that can't be started is Run's to say
 	}
 	return again, nil
 }
@@ -360,8 +363,9 @@ type sandboxed struct {
 	words []word
 	known [numWords]bool
 	// group is nil where the plan has none.
-	group *group
-	scope *scopeCall
+	group  *group
+	scope  *scopeCall
+	primed <-chan struct{}
 	watch
 	child     *child.Child
 	joined    bool      // it is a further command in another's sandbox; see Join
@@ -647,7 +651,16 @@ func failure(report []byte, prog *program.Program, first int, plan *sandbox.Plan
 
 // readFull reads until b is full or the other side is closed.
 func readFull(fd int, b []byte) (n int, err error) {
-	for n < len(b) {
+	return readUntil(fd, b, func([]byte) bool { return false })
+}
+
+// readLine reads one line, if nothing follows it.
+func readLine(fd int, b []byte) (n int, err error) {
+	return readUntil(fd, b, func(have []byte) bool { return bytes.HasSuffix(have, []byte("\n")) })
+}
+
+func readUntil(fd int, b []byte, enough func(have []byte) bool) (n int, err error) {
+	for n < len(b) && !enough(b[:n]) {
 		m, err := unix.Read(fd, b[n:])
 		if errors.Is(err, unix.EINTR) {
 			continue

@@ -103,3 +103,26 @@ func (p Process) Lives() bool {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	return !control.Look(fds) // one that is dead and not yet waited for is readable
 }
+
+// Stopped says whether the process is stopped, as by SIGSTOP or a terminal's Ctrl-Z
+// (proc_pid_stat(5), state T).
+func (p Process) Stopped() bool {
+	text, err := readSmall("/proc/" + strconv.Itoa(p.PID) + "/stat")
+	if err != nil {
+		return false
+	}
+	start, err := startTime(text)
+	_, state, _ := bytes.Cut(text[bytes.LastIndexByte(text, ')')+1:], []byte(" "))
+	return err == nil && start == p.Start && bytes.HasPrefix(state, []byte("T"))
+}
+
+// Continue lets the process go on if it is stopped. One that is gone needs nothing.
+func (p Process) Continue() {
+	if !p.Stopped() {
+		return
+	}
+	if fd, err := p.Open(); err == nil {
+		_ = unix.PidfdSendSignal(fd, unix.SIGCONT, nil, 0)
+		unix.Close(fd)
+	}
+}

@@ -104,7 +104,7 @@ func TestEndsMeanwhile(t *testing.T) {
 			if err := c.Start(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(500 * time.Millisecond) // until it has asked
+			time.Sleep(500 * time.Millisecond) // until it has asked, and does not yet let the supervisor go on
 			_ = unix.Kill(command, unix.SIGTERM)
 			waitFor(t, "the command's end", func() bool { return len(descendants(t, r.PID)) == 0 })
 			_ = unix.Kill(r.SupervisorPID, unix.SIGCONT)
@@ -112,6 +112,42 @@ func TestEndsMeanwhile(t *testing.T) {
 				t.Errorf("%v: it printed %q, want %q: %s", err, &out, x.out, &said)
 			}
 			w.Run(t, w.Sbx, "rm", "-f", "a")
+			empty(t, w)
+		})
+	}
+}
+
+// TestStopped: a supervisor that is stopped keeps no sandbox from its end, and leaves
+// nobody waiting for an answer.
+func TestStopped(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	for _, verb := range []string{"stop", "rm -f", "kill", "restart", "down"} {
+		t.Run(verb, func(t *testing.T) {
+			name := "a"
+			if verb == "down" {
+				sbx(t, w, 0, "up", "shell")
+				name = sbx(t, w, 0, "ps", "--format", "{{.Names}}")
+			} else {
+				sbx(t, w, 0, "run", "-d", "--name", name, "--", "sleep", "100")
+			}
+			r := inspect(t, w, name).State
+			if err := unix.Kill(r.SupervisorPID, unix.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = unix.Kill(r.SupervisorPID, unix.SIGCONT) }()
+			want := fmt.Sprintf("the supervisor of %s (process %d) is stopped and does not answer", name, r.SupervisorPID)
+			if got := w.Run(t, w.Sbx, "pause", name); got.Code != 125 || !strings.Contains(got.Err, want) {
+				t.Errorf("pause: status %d and %q, want %q", got.Code, got.Err, want)
+			}
+			words := append(strings.Fields(verb), name)
+			if verb == "down" {
+				words = words[:1]
+			}
+			if out := sbx(t, w, 0, words...); out != name {
+				t.Errorf("%s says %q", verb, out)
+			}
+			w.Run(t, w.Sbx, "rm", "-f", name)
 			empty(t, w)
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/options"
 	"github.com/sbx-sandbox/sbx/profiles"
+	"github.com/sbx-sandbox/sbx/sandbox/cgroup"
 	"github.com/sbx-sandbox/sbx/sandbox/host"
 	"github.com/sbx-sandbox/sbx/sandbox/refusal"
 	"github.com/sbx-sandbox/sbx/sandbox/resolve"
@@ -32,9 +33,9 @@ type Run struct {
 	// refused, nil where they are not traced; Calls are those of all that ran.
 	Refusals *refusal.Log
 	Calls    []refusal.Entry
-	// Foreseen, if not nil, is told early which program is going to be asked for a
-	// control group by the user's systemd.
-	Foreseen func(helper string)
+	// Foreseen, if not nil, is told early which program is going to ask the user's
+	// systemd for a control group, and which groups are sbx's own and systemd's.
+	Foreseen func(helper string, own, systemd cgroup.Group)
 }
 
 // Step is one sandbox of a run: that of the profile, or of one of its phases.

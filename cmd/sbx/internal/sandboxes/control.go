@@ -133,8 +133,17 @@ func NotRunning(r *state.Record) error {
 	return fmt.Errorf("%s does not run: %s", r.Name, strings.ToLower(StatusText(r)))
 }
 
-// Dial connects to a sandbox's supervisor.
+// Dial connects to a sandbox's supervisor, which is to answer: one that is stopped
+// would not.
 func Dial(r *state.Record) (*control.Conn, error) {
+	if pid := r.Supervisor.PID; r.Alive() && r.Supervisor.Stopped() {
+		return nil, fmt.Errorf("the supervisor of %s (process %d) is stopped and does not answer; continue it in its terminal with fg, or with kill -CONT %d", r.Name, pid, pid)
+	}
+	return dial(r)
+}
+
+// dial is Dial for who waits for as long as it takes.
+func dial(r *state.Record) (*control.Conn, error) {
 	if !r.Alive() {
 		return nil, NotRunning(r)
 	}
@@ -301,7 +310,10 @@ func Stop(inv *cli.Invocation, r *state.Record, request func(*state.Record) cont
 
 // beginStop asks for the end of a sandbox, and returns what waits for it.
 func beginStop(inv *cli.Invocation, r *state.Record, request func(*state.Record) control.Request) (await func() error, err error) {
-	c, err := Dial(r)
+	if r.Unrecorded {
+		r.Supervisor.Continue() // stopped, it writes no record
+	}
+	c, err := dial(r)
 	if ended(err) {
 		return func() error { _, err := settled(r); return err }, nil
 	}
@@ -314,9 +326,23 @@ func beginStop(inv *cli.Invocation, r *state.Record, request func(*state.Record)
 	}
 	return func() error {
 		defer c.Close()
+		rouse(c, r)
 		_, err := Await(inv, c, r)
 		return err
 	}, nil
+}
+
+// rouse waits for a reply to whoever asked for a sandbox's end. A supervisor that is
+// stopped goes on, as it would end nothing.
+func rouse(c *control.Conn, r *state.Record) {
+	const patience = 2000 // milliseconds
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(c.FD()), Events: unix.POLLIN}}, patience)
+		if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
+			return
+		}
+		r.Supervisor.Continue()
+	}
 }
 
 // ended says that an error of Dial is that nobody listens any more.
@@ -410,7 +436,7 @@ func WaitCommand() cli.Command {
 			return func(inv *cli.Invocation, store *state.Store, r *state.Record) error {
 				code := r.ExitCode
 				if r.Alive() {
-					c, err := Dial(r)
+					c, err := dial(r)
 					if err != nil {
 						// It may have ended since; then its record says how.
 						if now, gone := store.Load(r.ID); gone == nil && !now.Alive() {
@@ -538,6 +564,7 @@ func RestartCommand() cli.Command {
 				if r.Alive() && !r.Detached {
 					return fmt.Errorf("%s runs in the foreground of who started it", r.Name)
 				}
+				r.Supervisor.Continue() // stopped, it would neither end nor start anything
 				if err := ask(r, request(r)); err != nil {
 					return err
 				}
