@@ -83,13 +83,13 @@ func (g Group) Add(pid int) error { return g.write("cgroup.procs", strconv.Itoa(
 
 // Prime has the kernel get ready to move processes between groups: the first move
 // after a while waits for a grace period of RCU (6 to 15 ms on Linux 6.18 at 250 Hz
-// with 2 processors; none before 6.0, or with the mount option favordynmods), those that
-// follow soon do not. It moves this process to its own
-// group, where it is, or fails to move it to another where that one alone can be
-// written, which takes as long (cgroups(7), "Cgroups delegation: containment rules"). own
-// is "" where it is not known.
+// with 2 processors; none before 6.0, or with the mount option favordynmods), those
+// that follow soon do not. It takes as long. own is the group that this process is in
+// and is moved to, so that nothing changes. Where that one can't be written, moving to
+// other is tried instead, and refused: no group above both can be written then
+// (cgroups(7), "Cgroups delegation: containment rules").
 func Prime(own, other Group) {
-	if own == "" || own.Add(os.Getpid()) != nil {
+	if errors.Is(own.Add(os.Getpid()), unix.EACCES) {
 		_ = other.Add(os.Getpid())
 	}
 }

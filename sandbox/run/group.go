@@ -100,14 +100,16 @@ func (c *scopeCall) close() {
 // Foresee gets ready for a control group before it is known what to ask for: while the
 // plan is decided, the kernel prepares for systemd to move processes, as cgroup.Prime
 // says, and the program that asks the user's systemd starts. own is the group that this
-// process is in.
-func (st *Start) Foresee(helper string, own, systemd cgroup.Group) {
-	primed := make(chan struct{})
-	st.primed = primed
-	go func() {
-		cgroup.Prime(own, systemd)
-		close(primed)
-	}()
+// process is in, "" if that is not known, and systemd that of the user's systemd.
+func (st *Start) Foresee(helper, own, systemd string) {
+	if own != "" {
+		primed := make(chan struct{})
+		st.primed = primed
+		go func() {
+			cgroup.Prime(cgroup.Group(own), cgroup.Group(systemd))
+			close(primed)
+		}()
+	}
 	// One that can't be started is Run's to say.
 	st.scope, _ = callScope(helper)
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/sbx-sandbox/sbx/overlay/upper"
 	"github.com/sbx-sandbox/sbx/profiles"
 	"github.com/sbx-sandbox/sbx/sandbox"
-	"github.com/sbx-sandbox/sbx/sandbox/cgroup"
 	"github.com/sbx-sandbox/sbx/sandbox/host"
 	"github.com/sbx-sandbox/sbx/sandbox/host/doctor"
 	"github.com/sbx-sandbox/sbx/sandbox/networks"
@@ -147,7 +146,7 @@ func (inv *Run) Decide(prof *profiles.Profile, argv []string, o *options.Options
 	if resolve.WantsCgroup(prof, facts.UID) {
 		facts.FindCgroup()
 		if c := &facts.Cgroup; c.Systemd.Err == nil && inv.Foreseen != nil {
-			inv.Foreseen(c.Scope, cgroup.Group(c.Own), cgroup.Group(c.Systemd.Group))
+			inv.Foreseen(c.Scope, c.Own, c.Systemd.Group)
 		}
 	}
 	config, kept, data := inv.XDG("XDG_CONFIG_HOME", ".config"), inv.XDG("XDG_STATE_HOME", ".local/state"), inv.XDG("XDG_DATA_HOME", ".local/share")

@@ -11,7 +11,6 @@ import (
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/options"
 	"github.com/sbx-sandbox/sbx/profiles"
-	"github.com/sbx-sandbox/sbx/sandbox/cgroup"
 	"github.com/sbx-sandbox/sbx/sandbox/host"
 	"github.com/sbx-sandbox/sbx/sandbox/refusal"
 	"github.com/sbx-sandbox/sbx/sandbox/resolve"
@@ -35,7 +34,7 @@ type Run struct {
 	Calls    []refusal.Entry
 	// Foreseen, if not nil, is told early which program is going to ask the user's
 	// systemd for a control group, and which groups are sbx's own and systemd's.
-	Foreseen func(helper string, own, systemd cgroup.Group)
+	Foreseen func(helper, own, systemd string)
 }
 
 // Step is one sandbox of a run: that of the profile, or of one of its phases.
