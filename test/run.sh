@@ -63,7 +63,7 @@ suite() {
 
 # alike are packages whose tests do the same whether there are subordinate ids or not,
 # or nothing without them: one account runs them.
-alike='/(cmd/sbx/internal/decision|completions|sandbox/(run|run/internal/companion|seccomp|seccomp/compile)|slirp/nft|test/(apparmor|bare|changes|dist|editors|engine|entry|faults|files|life|net|shells|tutorials))$'
+alike='/(cmd/sbx/internal/decision|completions|sandbox/(run|run/internal/companion|seccomp|seccomp/compile)|slirp/nft|test/(apparmor|bare|changes|dist|editors|engine|entry|faults|files|life|net|projects|shells|tutorials))$'
 
 kernel() {
 	cd "$root"
