@@ -81,10 +81,13 @@ func (s *Supervisor) accept() error {
 // backlog takes those who have connected and were not heard before the end. The
 // socket has no name any more: no others come.
 func (s *Supervisor) backlog() (list []*conn) {
-	for s.listen >= 0 {
+	for s.listen >= 0 && control.Look([]unix.PollFd{{Fd: int32(s.listen), Events: unix.POLLIN}}) {
 		c, err := control.Accept(s.listen)
-		if err != nil || c == nil {
+		if err != nil {
 			break
+		}
+		if c == nil { // one that may not, or has gone
+			continue
 		}
 		list = append(list, &conn{Conn: c, s: s, out: [2]int{-1, -1}, netNS: -1})
 	}
