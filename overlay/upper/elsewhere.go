@@ -135,7 +135,8 @@ func (s Store) Elsewhere(log *seen.Log) (list []string) {
 			continue
 		}
 		dir := filepath.Join(at, e.Name())
-		if _, err := log.Lstat(dir); err == nil {
+		// What can't be looked at may be there: a command can have closed the way to it.
+		if _, err := log.Lstat(dir); !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) {
 			list = append(list, dir)
 		}
 	}

@@ -22,6 +22,7 @@ import (
 func (b *builder) imageRoot(p *sandbox.Plan) (root int) {
 	img := &p.Root.Image
 	b.cutOff()
+	b.cloneTop(p)
 	b.step(img.Dir, p.Root.From, "enter the directory of layers")
 	b.call(unix.SYS_FCHDIR, res(b.open(atCWD, img.Dir)))
 	upper, work, merged := b.imageUpper(p)

@@ -97,6 +97,18 @@ func (b *builder) cloneSources(p *sandbox.Plan) {
 	}
 }
 
+// cloneTop takes hold of the host's whole tree, where that is to be bound, before the
+// new root is mounted in it: a copy made later would show the sandbox's own.
+func (b *builder) cloneTop(p *sandbox.Plan) {
+	b.sources = map[string]int{}
+	for _, m := range p.Mounts {
+		if m.Kind == sandbox.Bind && m.Source == "/" {
+			b.step(m.Source, m.From, "take hold of the host's tree")
+			b.sources[m.Target] = b.clone(res(b.open(atCWD, m.Source)))
+		}
+	}
+}
+
 func (b *builder) hostRoot(p *sandbox.Plan) {
 	attr := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
 	doc := "keep the host's tree, without setuid programs and devices"
@@ -129,6 +141,7 @@ func (b *builder) cutOff() {
 // top of it.
 func (b *builder) newRoot(p *sandbox.Plan) (root int) {
 	b.cutOff()
+	b.cloneTop(p)
 	b.step("/", p.Root.From, "mount a tmpfs of %d bytes as the new root", p.Root.Size)
 	root = b.tmpfs(p.Root.Size, p.Root.Inodes, 0o755, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 	b.move(res(root), atCWD, "/")

@@ -37,7 +37,8 @@ type fakeFiles struct {
 //	/etc/passwd        a file
 //	/x = "a\n"         a file with what is in it, as Go quotes it
 //	/dev/null c        a device; b, s and p for block device, socket, FIFO
-//	/x @1000 *2 o+w    owner, number of names, writable by everybody
+//	/x @1000 *2 o+w    owner, number of names, writable by everybody; sticky
+//	/x/ shut           a directory that can't be searched
 //
 // A later line replaces an earlier one, and "-/path" removes it.
 func tree(list ...string) *fakeFiles {
@@ -75,6 +76,10 @@ func (f *fakeFiles) put(line string) {
 			e.Links, _ = strconv.ParseUint(w[1:], 10, 64)
 		case w == "o+w":
 			e.Mode |= 0o002
+		case w == "shut":
+			e.Mode &^= 0o111
+		case w == "sticky":
+			e.Mode |= unix.S_ISVTX
 		default:
 			e.Mode = types[w] | 0o600
 		}
@@ -116,7 +121,13 @@ func (f *fakeFiles) walk(p, beneath string, follow bool) (host.Entry, error) {
 		if !f.nodes[at].IsDir {
 			return host.Entry{}, unix.ENOTDIR
 		}
+		if f.nodes[at].Mode&0o111 == 0 {
+			return host.Entry{}, unix.EACCES
+		}
 		next := path.Join(at, name)
+		if len(name) > 255 {
+			return host.Entry{}, unix.ENAMETOOLONG
+		}
 		e, ok := f.nodes[next]
 		if !ok {
 			return host.Entry{}, unix.ENOENT
@@ -224,7 +235,7 @@ const usual = `
 	/etc/resolv.conf -> ../run/systemd/resolve/stub-resolv.conf
 	/etc/shadow
 	/run/systemd/resolve/stub-resolv.conf
-	/run/user/1000/
+	/run/user/1000/ @1000
 	/usr/lib/os-release
 	/dev/null c
 	/dev/sda b

@@ -97,6 +97,10 @@ func (r *resolver) keepRules(dir string, rules []gitRule) {
 		p := path.Join(dir, rule.name)
 		e, err := r.facts.Files.Lstat(p)
 		switch {
+		case err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR):
+			// The command could open to itself what is closed, and it would be kept from nothing.
+			r.fail(&Error{Key: "workspace.git", Msg: "looking for what is to stay as it is in the repository", Hint: "make the directory searchable: chmod u+rwx " + path.Dir(p), Err: err})
+			return
 		case err != nil && rule.open:
 			open = append(open, rule.name)
 		case err != nil:
@@ -120,11 +124,20 @@ type repository struct {
 	common string // of a linked worktree, the part it shares; else ""
 }
 
-// gitFile shows the repository that a .git file names, if it lies elsewhere and
-// says itself that the workspace is its own. Anybody may have written the file:
-// it came with the project, or an earlier command left it.
+// gitFile keeps the repository that a .git file names, if it lies in the workspace,
+// and shows one that lies elsewhere and says itself that the workspace is its own.
+// Anybody may have written the file: it came with the project, or an earlier command
+// left it.
 func (r *resolver) gitFile(file string) {
-	repo, err := r.named(file)
+	dir, err := r.pointer(file)
+	if err == nil && within(dir, r.space) {
+		r.gitInside(file, dir)
+		return
+	}
+	var repo repository
+	if err == nil {
+		repo, err = r.named(file, dir)
+	}
 	if err != nil {
 		r.note("warning", "workspace", "workspace.git", "%s names a repository that is not shown, so git does not work inside: %v", file, err)
 		return
@@ -132,15 +145,6 @@ func (r *resolver) gitFile(file string) {
 	git := r.prof.Workspace.Git
 	if r.prof.Workspace.Access != "rw" {
 		git = "ro"
-	}
-	if within(repo.dir, r.space) { // visible with the workspace
-		switch git {
-		case "ro":
-			r.kept = append(r.kept, kept{repo.dir, true})
-		case "guard":
-			r.keepRules(repo.dir, gitRules)
-		}
-		return
 	}
 	top := repo.dir
 	if repo.common != "" {
@@ -169,18 +173,61 @@ func (r *resolver) gitFile(file string) {
 	r.keepRules(repo.dir, worktreeRules)
 }
 
-// named finds the repository that a .git file names (gitrepository-layout(5)),
-// and wants to see that it is one of the caller's and names the workspace back.
-func (r *resolver) named(file string) (repo repository, err error) {
+// gitInside keeps a repository in the workspace that its .git file names, whoever's it
+// says that it is: the host's git believes the file.
+func (r *resolver) gitInside(file, dir string) {
+	if r.prof.Workspace.Access != "rw" || r.prof.Workspace.Git == "rw" {
+		return
+	}
+	links, real := r.walk(dir)
+	if at := slices.IndexFunc(links, func(l string) bool { return within(l, r.space) }); at >= 0 {
+		r.fail(&Error{Key: "workspace.git", Msg: fmt.Sprintf("%s is a symbolic link, which the command could replace, and %s names a repository by it", links[at], file), Hint: `name its place in the file, or set workspace.git = "rw"`})
+		return
+	}
+	places := []string{real}
+	common, err := r.line(path.Join(real, "commondir"))
+	switch e, look := r.facts.Files.Resolve(real, ""); {
+	case errors.Is(look, unix.ENOENT), errors.Is(look, unix.ENOTDIR), look == nil && !e.IsDir:
+		r.note("info", "workspace", "workspace.git", "%s names %s, where no repository is and none can be kept from being made; the host's git runs what a new one says", file, real)
+		return
+	case look != nil:
+		err = look
+	case err == nil:
+		if common = absolute(common, real); within(common, r.space) && common != real {
+			places = append(places, common)
+		}
+	case errors.Is(err, unix.ENOENT):
+		err = nil
+	}
+	if err != nil {
+		r.fail(&Error{Key: "workspace.git", Msg: "looking at the repository that " + file + " names", Hint: `make it readable, or set workspace.git = "rw"`, Err: err})
+		return
+	}
+	for _, place := range places {
+		if r.prof.Workspace.Git == "ro" && place != r.space && r.looksLike(places[len(places)-1], real) == nil {
+			r.kept = append(r.kept, kept{place, true})
+		} else {
+			r.keepRules(place, gitRules)
+		}
+	}
+}
+
+// pointer is the directory that a .git file names (gitrepository-layout(5)).
+func (r *resolver) pointer(file string) (dir string, err error) {
 	text, err := r.line(file)
 	if err != nil {
-		return repo, err
+		return "", err
 	}
 	text, ok := strings.CutPrefix(text, "gitdir: ")
 	if !ok || text == "" {
-		return repo, errors.New(`it is no line "gitdir: PATH"`)
+		return "", errors.New(`it is no line "gitdir: PATH"`)
 	}
-	dir := absolute(text, r.space)
+	return absolute(text, r.space), nil
+}
+
+// named judges the repository in dir, which a .git file names: it wants to see that it
+// is one of the caller's and names the workspace back.
+func (r *resolver) named(file, dir string) (repo repository, err error) {
 	if err := r.callers(dir); err != nil {
 		return repo, err
 	}

@@ -163,9 +163,7 @@ func (r *resolver) guards() {
 			paths = append(paths, f)
 		}
 	}
-	if r.facts.Exe != "" {
-		paths = append(paths, r.facts.Exe)
-	}
+	paths = append(paths, r.programs()...)
 	paths = append(paths, r.linkedProfiles()...)
 	for _, p := range paths {
 		r.guard(p, guards)
@@ -184,6 +182,29 @@ func (r *resolver) addGuard(m sandbox.Mount, guards map[string]int) {
 	case m.ReadOnly:
 		r.plan.Mounts[i] = m
 	}
+}
+
+// programs are the running binary and those of sbx's own that it starts, where a
+// writable bind shows their directories: see host.Plumbing.
+func (r *resolver) programs() []string {
+	if r.facts.Exe == "" {
+		return nil
+	}
+	list := []string{r.facts.Exe}
+	for _, dir := range host.PlumbingDirs(r.facts.Exe) {
+		if !slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool {
+			return m.Kind == sandbox.Bind && !m.ReadOnly && (within(dir, m.Source) || within(m.Source, dir))
+		}) {
+			continue
+		}
+		if dir == path.Dir(r.facts.Exe) && r.shut(r.facts.Exe) != "" {
+			break // guard says so of the binary
+		}
+		for _, name := range host.PlumbingNames {
+			list = append(list, path.Join(dir, name))
+		}
+	}
+	return list
 }
 
 // linkedProfiles are the profiles in sbx's own directories that are links:
@@ -237,6 +258,10 @@ func (r *resolver) guard(p string, guards map[string]int) {
 		}
 		e, err := r.facts.Files.Resolve(real, "")
 		if err != nil {
+			if dir := r.shut(real); dir != "" {
+				r.fail(&Error{Msg: fmt.Sprintf("looking for %s, which rules a later run and is to stay as it is", real), Hint: "make the directory searchable: chmod u+x " + dir, Err: err})
+				continue
+			}
 			if !slices.Contains(r.StateDirs, p) {
 				continue
 			}

@@ -198,7 +198,8 @@ func pointerRows() (list []row) {
 				for _, mode := range []string{"ro", "guard", "rw"} {
 					prof := w.Profile(t, fmt.Sprintf("[workspace]\ngit = %q\n", mode))
 					got := w.Run(t, w.Sandboxed(prof, "sh", "-c", "cat "+w.Victim+"/key; echo ran")...)
-					if got.Code != 0 || got.Out != "ran\n" {
+					refused := got.Code == 125 && strings.Contains(got.Err, w.Work+"/l is a symbolic link, which the command could replace")
+					if (got.Code != 0 || got.Out != "ran\n") && !refused {
 						t.Errorf("git = %q: status %d, it printed %q, %q", mode, got.Code, got.Out, got.Err)
 					}
 				}

@@ -151,6 +151,29 @@ func policyRows() []row {
 			}
 		},
 	}, {
+		id: "R05-own-policy", what: "a program of sbx's own in the project",
+		do: untouched(func(t *testing.T, w *world.World) (string, []string) {
+			text, err := os.ReadFile(w.Sbx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.Sbx = w.Work + "/bin/sbx"
+			var list []string
+			for _, name := range []string{"bin/sbx", "bin/sbx-net", "libexec/sbx/sbx-store"} {
+				program := w.Work + "/" + name
+				if name == "bin/sbx" {
+					w.Write(t, program, string(text))
+				} else {
+					w.Write(t, program, "#!/bin/sh\n")
+					list = append(list, program)
+				}
+				if err := os.Chmod(program, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return w.Profile(t, ""), list
+		}),
+	}, {
 		id: "R05-own-policy", what: "a profile that can't be read never means no policy",
 		do: func(t *testing.T, w *world.World) {
 			for _, text := range []string{"[", "version = 1\nnonsense = 1\n", "version = 1\nextends = [\"missing.toml\"]\n", "version = 99\n"} {

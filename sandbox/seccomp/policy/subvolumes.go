@@ -3,7 +3,7 @@ package policy
 import "golang.org/x/sys/unix"
 
 // subvolumes are rules against making and removing subvolumes and snapshots of btrfs
-// by ioctl(2), whose request is an int (linux/btrfs.h). A snapshot shows what is
+// and bcachefs by ioctl(2), whose request is an int (linux/btrfs.h, ioctl-number.rst). A snapshot shows what is
 // hidden in the tree that it is of, since mounts are no part of it, and Landlock
 // judges none of these calls.
 func subvolumes() []Rule {
@@ -22,5 +22,8 @@ func subvolumes() []Rule {
 			Args: []Cond{{Index: 1, Op: Eq, Width: Width32, Value: request}},
 		})
 	}
-	return rules
+	return append(rules, Rule{
+		Names: calls("ioctl"), Action: Errno(unix.EPERM), Why: "so does one of bcachefs, whose requests these are (type 0xbc)",
+		Args: []Cond{{Index: 1, Op: MaskedEq, Width: Width32, Value: 0xbc << 8, Mask: 0xff << 8}},
+	})
 }
