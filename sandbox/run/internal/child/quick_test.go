@@ -79,6 +79,22 @@ func sample() *kept.Start {
 	return &kept.Start{Argv: []string{"sbx", "run", "", "x y"}, Env: []string{"A=b", "SHLVL=2", "_=/bin/sbx"}, Program: make([]byte, 72), Plan: []byte("{}")}
 }
 
+// TestAgainPadded: what is compared may end anywhere.
+func TestAgainPadded(t *testing.T) {
+	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 8 {
+		s := sample()
+		s.Env = append(s.Env, "LANG="+strings.Repeat("x", n))
+		s.Checks = []seen.Check{{Kind: seen.Text, Path: "/proc/sys/kernel/osrelease", Text: string(release)}}
+		if words, env, _ := stored(t, s); !again(words, env) {
+			t.Errorf("with a variable of %d bytes it is not done again", n)
+		}
+	}
+}
+
 // TestAgain: a start is done again only where command line, environment and all that
 // was looked at are what they were.
 func TestAgain(t *testing.T) {

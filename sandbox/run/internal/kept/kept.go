@@ -276,7 +276,7 @@ func (f *file) lay(s *Start, lists []int, paths map[int]string) ([]byte, error) 
 			w[CheckA] += text
 		}
 	}
-	meta := (text + uint64(len(f.text)) + 7) &^ 7
+	meta := (text + uint64(len(f.text)) + 8) &^ 7 // its last byte is a NUL, which ends whatever text
 	if meta > MostMeta {
 		return nil, fmt.Errorf("what is compared takes %d bytes, more than %d", meta, MostMeta)
 	}
