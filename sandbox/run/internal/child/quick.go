@@ -476,12 +476,13 @@ func mapped() bool {
 }
 
 // died says that the child has ended by itself. A helper that finds nobody to map ids
-// for can be a moment sooner than the end is seen.
+// for can be sooner than the end is seen: with a process its mounts and namespaces end,
+// which takes a busy machine a while.
 func died() bool {
-	const moment = 50_000_000 // ns
+	const patience = 2 // s
 	q := &quickly
 	q.poll[0] = unix.PollFd{Fd: early.pidFD, Events: unix.POLLIN}
-	q.now = unix.Timespec{Nsec: moment}
+	q.now = unix.Timespec{Sec: patience}
 	return call(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&q.poll)), 1, uintptr(unsafe.Pointer(&q.now)), 0) == 1
 }
 
