@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -67,16 +68,18 @@ func TestKilled(t *testing.T) {
 		helper bool // kill when newuidmap or newgidmap runs
 		during bool // kill when the command runs, else while the sandbox is starting
 		bare   bool // the host refuses user namespaces
+		anew   bool // sbx may begin the sandbox once more: what was killed is not all of it
 	}{
 		{name: "supervisor at start", profile: single, victim: supervisor},
 		{name: "supervisor at start, range of ids", profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}, victim: supervisor},
 		{name: "supervisor during the run", profile: single, victim: supervisor, during: true},
-		{name: "init at start", profile: single, victim: named("sbx-init", "sbx")},
-		{name: "init during the run", profile: single, victim: named("sbx-init"), during: true},
+		{name: "init at start", profile: single, victim: initOf("sbx-init", "sbx")},
+		{name: "init during the run", profile: single, victim: initOf("sbx-init"), during: true},
 		{name: "the command during the run", profile: single, victim: command, during: true},
 		{name: "supervisor while newuidmap runs", profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}, helper: true, victim: supervisor},
 		{name: "newuidmap", helper: true, profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}},
-		{name: "init at start, range of ids", profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}, victim: named("sbx-init")},
+		{name: "init at start, range of ids", profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}, victim: initOf("sbx-init")},
+		{name: "who maps the inner ids", profile: ranged, needs: []sbxtest.Feature{sbxtest.Subuid}, victim: mapper, anew: true},
 		{name: "supervisor at start, no namespaces", bare: true, profile: fallback, needs: bareNeeds, victim: supervisor},
 		{name: "supervisor during the run, no namespaces", bare: true, profile: fallback, needs: bareNeeds, victim: supervisor, during: true},
 		{name: "ward at start, no namespaces", bare: true, profile: fallback, needs: bareNeeds, victim: named("sbx-ward")},
@@ -127,7 +130,7 @@ func TestKilled(t *testing.T) {
 					_ = cmd.Process.Kill()
 				}
 				stuck := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill(); t.Errorf("run %d: sbx was stuck", i) })
-				if tt.victim == nil { // where the kill came too late the command runs
+				if tt.victim == nil || tt.anew { // where the kill came too late the command runs
 					done := time.AfterFunc(300*time.Millisecond, func() { _ = cmd.Process.Kill() })
 					defer done.Stop()
 				}
@@ -189,6 +192,19 @@ func command(_ int, below []world.Process) int {
 		}
 	}
 	return 0
+}
+
+// initOf picks PID 1 of the sandbox, which is sbx's own child: what that forks has its
+// name for a moment.
+func initOf(names ...string) func(int, []world.Process) int {
+	return func(sbx int, below []world.Process) int {
+		return named(names...)(sbx, slices.DeleteFunc(slices.Clone(below), func(p world.Process) bool { return p.Parent != sbx }))
+	}
+}
+
+// mapper picks what PID 1 forks to map the ids of the inner user namespace.
+func mapper(sbx int, below []world.Process) int {
+	return named("sbx-init")(sbx, slices.DeleteFunc(slices.Clone(below), func(p world.Process) bool { return p.Parent == sbx }))
 }
 
 func named(names ...string) func(int, []world.Process) int {
