@@ -140,7 +140,7 @@ func (s *Supervisor) judge(code int) {
 	was := h.Status
 	h.Checks, h.Code, h.Ended = h.Checks+1, code, time.Now()
 	switch {
-	case code == 0 && !c.late:
+	case code == 0:
 		h.Status, h.Failing = state.Healthy, 0
 	case was == state.HealthStarting && time.Since(s.startedAt) < c.plan.StartPeriod:
 	default:
