@@ -91,7 +91,7 @@ func startedAs(r *state.Record) (dir string, args []string, err error) {
 	return "", nil, fmt.Errorf("%s was not started by sbx run", r.Name)
 }
 
-// undetached takes --detach, --interactive, -t and --rm out of the flags: the unit's
+// undetached takes --detach, --interactive, --tty and --rm out of the flags: the unit's
 // sandbox is in the foreground of systemd. rest is what follows the flags.
 func undetached(fs *pflag.FlagSet, args, rest []string) []string {
 	flags := args[:len(args)-len(rest)]
@@ -100,11 +100,12 @@ func undetached(fs *pflag.FlagSet, args, rest []string) []string {
 		a := flags[i]
 		valued := false // the next word is its value
 		switch {
-		case a == "--detach", a == "--detach=true", a == "--interactive", a == "--rm", strings.HasPrefix(a, "--rm="):
-			continue
 		case strings.HasPrefix(a, "--"):
-			name, _, given := strings.Cut(a[2:], "=")
+			name, value, given := strings.Cut(a[2:], "=")
 			f := fs.Lookup(name)
+			if f != nil && (foreign(f.Shorthand, value) || name == "rm") {
+				continue
+			}
 			valued = f != nil && f.NoOptDefVal == "" && !given
 		case strings.HasPrefix(a, "-"):
 			if a, valued = unclustered(fs, a[1:]); a == "" {
@@ -121,16 +122,28 @@ func undetached(fs *pflag.FlagSet, args, rest []string) []string {
 	return append(list, slices.Clone(rest)...)
 }
 
-// unclustered takes d, i and t out of short flags that stand together, and says
-// whether the last of them has its value in the next word.
+// foreign says whether a short flag is not for a unit: -d, -i, and -t without a value or
+// with always, as systemd has no terminal.
+func foreign(short, value string) bool {
+	return short == "d" || short == "i" || short == "t" && (value == "" || value == "always")
+}
+
+// unclustered takes out of short flags that stand together what is not for a unit, and
+// says whether the last of them has its value in the next word.
 func unclustered(fs *pflag.FlagSet, cluster string) (left string, valued bool) {
 	for i := range len(cluster) {
-		f := fs.ShorthandLookup(cluster[i : i+1])
-		if f == nil || f.NoOptDefVal == "" || strings.HasPrefix(cluster[i+1:], "=") { // the rest is its value
-			return left + cluster[i:], f != nil && i+1 == len(cluster)
-		}
-		if !strings.Contains("dit", cluster[i:i+1]) {
-			left += cluster[i : i+1]
+		short, rest := cluster[i:i+1], cluster[i+1:]
+		f := fs.ShorthandLookup(short)
+		value, given := strings.CutPrefix(rest, "=")
+		switch {
+		case f == nil || f.NoOptDefVal == "": // the rest is its value
+			return left + cluster[i:], f != nil && rest == ""
+		case given && foreign(short, value):
+			return left, false
+		case given:
+			return left + cluster[i:], false
+		case !foreign(short, ""):
+			left += short
 		}
 	}
 	return left, false

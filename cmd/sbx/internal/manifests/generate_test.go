@@ -21,6 +21,12 @@ func TestUndetached(t *testing.T) {
 		{"--name -d build", "--name -d build"},
 		{"--rm=false --detach --interactive -m 1G build", "-m 1G build"},
 		{"-d -- -d", "-- -d"},
+		{"-d=true -i=true build", "build"},
+		{"-qd=true -t=always build", "-q build"},
+		{"-dt=never build", "-t=never build"},
+		{"-q=true build", "-q=true build"},
+		{"--tty --interactive=true --detach=1 build", "build"},
+		{"--tty=always --tty=never build", "--tty=never build"},
 	} {
 		args := strings.Fields(c.args)
 		fs := options.RunSet()
