@@ -10,7 +10,7 @@ import (
 // it comes. Should the process be killed, its mode is restored all the same.
 type Raw struct {
 	Signals int  // becomes readable when a signal has come: see Took
-	Is      bool // there is a terminal, in raw mode
+	Is      bool // there is a terminal, and its mode was set
 	t       *terminal
 }
 
@@ -35,16 +35,17 @@ func RawTerminal(fd int, wanted bool) (*Raw, error) {
 	return r, nil
 }
 
-// LineTerminal is RawTerminal for a command without a terminal of its own: that of
-// the caller goes on to make lines, echo them, and turn keys into signals and the
-// input's end. A line ends with the byte last, too, if that is not 0.
-func LineTerminal(fd int, last byte) (*Raw, error) {
+// LineTerminal is RawTerminal for who wants lines: the terminal goes on to make them,
+// echo them, and turn keys into signals and the input's end. But keys are passed on,
+// whatever they would do else, and a line ends with the last of them, too.
+func LineTerminal(fd int, keys []byte) (*Raw, error) {
 	r, err := RawTerminal(fd, false)
-	if err == nil && r.t != nil && last != 0 && r.t.foreground() {
-		r.t.in, r.t.last = true, last
+	if err == nil && r.t != nil && len(keys) > 0 && r.t.foreground() {
+		r.t.in, r.t.keys = true, keys
 		if err = r.t.begin(); err != nil {
 			return nil, fmt.Errorf("setting the terminal's mode: %w", err)
 		}
+		r.Is = true
 	}
 	return r, err
 }

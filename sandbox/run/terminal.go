@@ -20,7 +20,7 @@ type terminal struct {
 	master int
 	host   int           // the caller's terminal whose mode is changed, -1 for none
 	in     bool          // what is typed is passed in
-	last   byte          // 0 for raw mode; else what ends a line, see LineTerminal
+	keys   []byte        // nil for raw mode, else see LineTerminal
 	out    int           // where output goes, -1 for nowhere
 	idle   chan struct{} // closed when all output was passed on
 	typing typing
@@ -166,9 +166,8 @@ func (t *terminal) raw() {
 
 func (t *terminal) setRaw() {
 	m := *t.saved
-	if t.last != 0 { // see LineTerminal
-		m.Iflag &^= unix.IXON // which may be of the keys that detach
-		m.Cc[unix.VEOL] = t.last
+	if len(t.keys) > 0 {
+		setKeys(&m, t.keys)
 		_ = unix.IoctlSetTermios(t.host, unix.TCSETSW, &m)
 		return
 	}
@@ -178,6 +177,19 @@ func (t *terminal) setRaw() {
 	m.Cflag = m.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
 	m.Cc[unix.VMIN], m.Cc[unix.VTIME] = 1, 0
 	_ = unix.IoctlSetTermios(t.host, unix.TCSETSW, &m)
+}
+
+// setKeys has a terminal that makes lines pass keys on as they are, and end a line with
+// the last one (termios(3)).
+func setKeys(m *unix.Termios, keys []byte) {
+	const disabled = 0         // _POSIX_VDISABLE
+	m.Iflag &^= unix.IXON      // whose keys may be among them
+	for i, key := range m.Cc { // the terminal looks for what they do before it looks for a line's end
+		if i != unix.VMIN && i != unix.VTIME && slices.Contains(keys, key) {
+			m.Cc[i] = disabled
+		}
+	}
+	m.Cc[unix.VEOL] = keys[len(keys)-1]
 }
 
 // foreground says whether this process may read the terminal and set its mode.

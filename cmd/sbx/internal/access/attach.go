@@ -25,7 +25,8 @@ func AttachCommand() cli.Command {
 	return cli.Command{
 		Name: "attach", Args: "[FLAGS] NAME", Runs: true, Summary: "look at, and type into, a detached sandbox",
 		Long: "Show what a detached sandbox's command writes from now on, and pass on what is typed if it was started with --interactive or --tty. " +
-			"The keys of --detach-keys end that and leave the sandbox running. Without --tty what is typed is passed on in lines, ctrl-d ends the command's input, and ctrl-c is passed on as SIGINT. The exit status is the command's when it ends meanwhile.",
+			"The keys of --detach-keys end that and leave the sandbox running. Without --tty what is typed is passed on in lines, ctrl-d ends the command's input, and ctrl-c is passed on as SIGINT. " +
+			"Of a sandbox that was started with neither, the keys and ctrl-c end the look at it. The exit status is the command's when it ends meanwhile.",
 		Example: "sbx attach web\nsbx attach --no-stdin --detach-keys=ctrl-x web",
 		Words:   sandboxes.FirstName,
 		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation) error {
@@ -69,6 +70,9 @@ func parseKeys(s string) ([]byte, error) {
 }
 
 func attach(inv *cli.Invocation, r *state.Record, keys []byte, noInput bool) error {
+	if noInput {
+		keys = nil // nobody would see them
+	}
 	c, err := sandboxes.Dial(r)
 	if err != nil {
 		return err
@@ -96,7 +100,7 @@ func attach(inv *cli.Invocation, r *state.Record, keys []byte, noInput bool) err
 	defer func() { control.CloseAll([]int{a.out[0], a.out[1], a.in}) }()
 	switch {
 	case len(fds) > 2 && !noInput:
-		a.in = fds[2]
+		a.in, a.fed = fds[2], true
 	case len(fds) > 2:
 		unix.Close(fds[2])
 	}
@@ -108,14 +112,16 @@ type attached struct {
 	inv  *cli.Invocation
 	conn *control.Conn
 	out  [2]int
-	in   int    // -1 for none
+	in   int    // -1 for none, and after its end
+	fed  bool   // what is typed is the command's, or was until its end
 	keys []byte // that detach, one after the other
 	seen int    // how many of them were typed
 	// raw says that all that is typed is passed on as it comes, lines that a terminal
 	// makes lines of it first.
 	raw, lines bool
+	reads      bool   // standard input is read, if only for the keys
 	typing     []byte // typed, and not passed on yet
-	ended      bool   // nothing more will be typed
+	ended      bool   // nothing more that is typed is the command's
 }
 
 // lineTerminal prepares the terminal that is typed on, where the command is known to
@@ -127,24 +133,27 @@ func lineTerminal(r *state.Record, keys []byte, noInput bool) (*run.Raw, error) 
 	if err != nil || plan.Process.Terminal[0] || noInput || !screen.IsTerminal(os.Stdin) {
 		return nil, nil // relay sees to it
 	}
-	var last byte
-	if len(keys) > 0 {
-		last = keys[len(keys)-1]
-	}
-	return run.LineTerminal(0, last)
+	return run.LineTerminal(0, keys)
 }
 
 func (a *attached) relay(r *state.Record, raw *run.Raw) error {
-	if raw == nil {
-		var err error
-		if raw, err = run.RawTerminal(0, a.in >= 0); err != nil {
-			return err
-		}
-		defer raw.Restore()
-		a.raw = raw.Is
-	} else {
+	var err error
+	switch {
+	case raw != nil:
 		a.lines = true
+	case a.fed:
+		if raw, err = run.RawTerminal(0, true); err == nil {
+			a.raw = raw.Is
+		}
+	default:
+		a.lines = true
+		raw, err = run.LineTerminal(0, a.keys)
 	}
+	if err != nil {
+		return err
+	}
+	defer raw.Restore()
+	a.reads = a.fed || raw.Is // for the keys alone: what is piped in is another's
 	a.resize(raw)
 	buf := make([]byte, 32<<10)
 	for {
@@ -153,7 +162,7 @@ func (a *attached) relay(r *state.Record, raw *run.Raw) error {
 			{Fd: int32(a.conn.FD()), Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}, {Fd: int32(raw.Signals), Events: unix.POLLIN},
 			{Fd: -1, Events: unix.POLLOUT},
 		}
-		if a.in >= 0 && !a.ended && len(a.typing) < len(buf) { // the keys that detach are to be seen, too
+		if a.reads && len(a.typing) < len(buf) { // the keys that detach are to be seen, too
 			fds[3].Fd = 0
 		}
 		if len(a.typing) > 0 {
@@ -177,10 +186,10 @@ func (a *attached) relay(r *state.Record, raw *run.Raw) error {
 		}
 		if fds[4].Revents != 0 {
 			end := raw.Took()
-			if (end == unix.SIGINT || end == unix.SIGQUIT) && a.lines && a.in >= 0 {
+			if (end == unix.SIGINT || end == unix.SIGQUIT) && a.lines && a.fed {
 				_ = a.conn.Ask(control.Request{Op: control.Kill, Signal: int(end)}) // a key of the command's
 			} else if end != 0 {
-				return nil // it was for this process: the sandbox goes on
+				return a.left(r, raw) // it was for this process
 			}
 			a.resize(raw)
 		}
@@ -188,10 +197,8 @@ func (a *attached) relay(r *state.Record, raw *run.Raw) error {
 			a.write()
 		}
 		if fds[3].Revents != 0 {
-			if detach := a.input(buf); detach {
-				raw.Restore()
-				fmt.Fprintln(a.inv.Err, "sbx: detached from "+screen.Printable(r.Name))
-				return nil
+			if detach := a.input(buf, fds[3].Revents&unix.POLLHUP != 0); detach {
+				return a.left(r, raw)
 			}
 		}
 		if fds[2].Revents != 0 && fds[0].Revents&unix.POLLIN == 0 && fds[1].Revents&unix.POLLIN == 0 {
@@ -200,6 +207,13 @@ func (a *attached) relay(r *state.Record, raw *run.Raw) error {
 			}
 		}
 	}
+}
+
+// left is for who leaves while the sandbox goes on.
+func (a *attached) left(r *state.Record, raw *run.Raw) error {
+	raw.Restore()
+	fmt.Fprintln(a.inv.Err, "sbx: detached from "+screen.Printable(r.Name))
+	return nil
 }
 
 // heard takes what the supervisor says. ended says that the command has ended,
@@ -218,8 +232,9 @@ func (a *attached) heard() (ended bool, err error) {
 	return false, err
 }
 
-// input takes what there is on standard input, a terminal or not.
-func (a *attached) input(buf []byte) (detach bool) {
+// input takes what there is on standard input, a terminal or not. hungUp says that
+// nobody is at the other side of it.
+func (a *attached) input(buf []byte, hungUp bool) (detach bool) {
 	n, err := unix.Read(0, buf)
 	switch {
 	case err == nil && n > 0:
@@ -228,12 +243,18 @@ func (a *attached) input(buf []byte) (detach bool) {
 		return false
 	}
 	a.ended = true
+	a.reads = a.lines && err == nil && !hungUp // after ctrl-d the keys can come still
 	a.write()
 	return false
 }
 
 // typed passes on what was typed, up to the keys that detach.
 func (a *attached) typed(b []byte) (detach bool) {
+	add := func(b ...byte) {
+		if !a.ended { // else only the keys count
+			a.typing = append(a.typing, b...)
+		}
+	}
 	for _, c := range b {
 		switch {
 		case len(a.keys) > 0 && c == a.keys[a.seen]:
@@ -243,14 +264,14 @@ func (a *attached) typed(b []byte) (detach bool) {
 			}
 			continue
 		case a.seen > 0: // they were only the beginning of something else
-			a.typing = append(a.typing, a.keys[:a.seen]...)
+			add(a.keys[:a.seen]...)
 			a.seen = 0
 			if c == a.keys[0] {
 				a.seen = 1
 				continue
 			}
 		}
-		a.typing = append(a.typing, c)
+		add(c)
 	}
 	a.write()
 	return false
@@ -260,6 +281,10 @@ func (a *attached) typed(b []byte) (detach bool) {
 // It does not wait: a command that reads nothing is no reason not to be heard, nor to
 // be left.
 func (a *attached) write() {
+	if a.in < 0 {
+		a.typing = nil
+		return
+	}
 	for len(a.typing) > 0 {
 		fds := []unix.PollFd{{Fd: int32(a.in), Events: unix.POLLOUT}}
 		if n, err := unix.Poll(fds, 0); err != nil || n == 0 {
@@ -272,7 +297,7 @@ func (a *attached) write() {
 		}
 		a.typing = a.typing[max(n, 0):]
 	}
-	if !a.ended || a.in < 0 {
+	if !a.ended {
 		return
 	}
 	unix.Close(a.in)

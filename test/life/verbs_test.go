@@ -1,0 +1,73 @@
+package life
+
+import (
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-sandbox/sbx/test/pty"
+	"github.com/sbx-sandbox/sbx/test/sbxtest"
+	"github.com/sbx-sandbox/sbx/test/world"
+)
+
+// atTerminal starts attach at a terminal, and waits until it has set its mode.
+func atTerminal(t *testing.T, w *world.World, last byte, args ...string) (*exec.Cmd, *pty.Terminal) {
+	t.Helper()
+	term := pty.Open(t)
+	c := w.Command(append([]string{w.Sbx, "attach"}, args...)...)
+	c.Stdin, c.Stdout, c.Stderr = term.Slave, term.Slave, term.Slave
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "its terminal's mode", func() bool { return term.Mode(t).Cc[unix.VEOL] == last })
+	return c, term
+}
+
+// TestAttachKeys: the keys that detach do so whatever else they would do, after the
+// input's end, and where the command has no input; who leaves without them is told
+// that the sandbox goes on.
+func TestAttachKeys(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	const keys, end, interrupt, detached = "\x10\x11", "\x04", "\x03", "sbx: detached from a"
+	for _, c := range []struct {
+		name, flag, keys string
+		typed, want      []string // one after the other
+		code             int
+	}{
+		{name: "ctrl-c", flag: "-i", keys: "ctrl-c", typed: []string{interrupt}, want: []string{detached}},
+		{name: "ctrl-d last", flag: "-i", keys: "ctrl-w,ctrl-d", typed: []string{"\x17\x04"}, want: []string{detached}},
+		{name: "ctrl-c after the end", flag: "-i", typed: []string{end, interrupt}, want: []string{"the end", ""}, code: 130},
+		{name: "keys after the end", flag: "-i", typed: []string{end, keys}, want: []string{"the end", detached}},
+		{name: "keys without input", flag: "--rm=false", typed: []string{"x", keys}, want: []string{"", detached}},
+		{name: "ctrl-c without input", flag: "--rm=false", typed: []string{end, interrupt}, want: []string{"", detached}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			defer w.Run(t, w.Sbx, "rm", "-f", "a")
+			sbx(t, w, 0, "run", "-d", c.flag, "--name", "a", "--", "sh", "-c", "cat; echo the end; exec sleep 1000")
+			args, last := []string{"a"}, keys[1]
+			if c.keys != "" {
+				args = []string{"--detach-keys=" + c.keys, "a"}
+				last = c.typed[0][len(c.typed[0])-1]
+			}
+			attach, term := atTerminal(t, w, last, args...)
+			at := 0
+			for i, typed := range c.typed {
+				term.Type(t, typed)
+				if c.want[i] != "" {
+					at = term.Expect(t, at, c.want[i])
+				}
+			}
+			if code := ends(t, attach); code != c.code {
+				t.Errorf("attach ends with %d, want %d: %q", code, c.code, term.Output())
+			}
+			if status := inspect(t, w, "a").State.Status; (status == "running") != (c.code == 0) {
+				t.Errorf("it is %s", status)
+			}
+		})
+	}
+	empty(t, w)
+}
