@@ -2,11 +2,15 @@ package life
 
 import (
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-sandbox/sbx/sandbox/control"
+	"github.com/sbx-sandbox/sbx/sandbox/state"
 	"github.com/sbx-sandbox/sbx/test/pty"
 	"github.com/sbx-sandbox/sbx/test/sbxtest"
 	"github.com/sbx-sandbox/sbx/test/world"
@@ -69,5 +73,47 @@ func TestAttachKeys(t *testing.T) {
 			}
 		})
 	}
+	empty(t, w)
+}
+
+// TestAttachTwo: what several pass on at the same time, to a command that takes its
+// time, is lost nowhere, and none of them waits in a write for the others.
+func TestAttachTwo(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	r := sbx(t, w, 0, "run", "-d", "-i", "--name", "a", "--", "sh", "-c", "sleep 2; wc -c")
+	c, err := control.Dial(filepath.Join(w.Home, "run/sbx", r, state.SocketFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Ask(control.Request{Op: control.Attach}); err != nil {
+		t.Fatal(err)
+	}
+	_, fds, err := c.Answer()
+	if err != nil || len(fds) != 3 {
+		t.Fatalf("%v, %d descriptors", err, len(fds))
+	}
+	if flags, err := unix.FcntlInt(uintptr(fds[2]), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK == 0 {
+		t.Errorf("a write to the input would wait: flags %#x, %v", flags, err)
+	}
+	control.CloseAll(fds)
+	var both [2]*exec.Cmd
+	for i := range both {
+		both[i] = w.Command(w.Sbx, "attach", "a")
+		both[i].Stdin = strings.NewReader(strings.Repeat("x", 300000))
+		if err := both[i].Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range both {
+		if code := ends(t, c); code != 0 {
+			t.Errorf("attach ends with %d", code)
+		}
+	}
+	if out := sbx(t, w, 0, "logs", "a"); out != "600000" {
+		t.Errorf("%s bytes came", out)
+	}
+	sbx(t, w, 0, "rm", "a")
 	empty(t, w)
 }

@@ -286,13 +286,11 @@ func (a *attached) write() {
 		return
 	}
 	for len(a.typing) > 0 {
-		fds := []unix.PollFd{{Fd: int32(a.in), Events: unix.POLLOUT}}
-		if n, err := unix.Poll(fds, 0); err != nil || n == 0 {
-			return
-		}
-		const room = 4096 // PIPE_BUF: a pipe that poll(2) has room in takes so much
-		n, err := unix.Write(a.in, a.typing[:min(len(a.typing), room)])
-		if err != nil && !errors.Is(err, unix.EINTR) {
+		n, err := unix.Write(a.in, a.typing)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return // who else is attached may have filled it
+		case err != nil && !errors.Is(err, unix.EINTR):
 			n = len(a.typing) // nobody reads it any more
 		}
 		a.typing = a.typing[max(n, 0):]

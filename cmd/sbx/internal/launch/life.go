@@ -177,11 +177,7 @@ func NewBackground(report int, args []string) (*cli.Background, error) {
 		}
 	}
 	if wantsInput(args) {
-		if b.Input, err = pipe(0, 1); err != nil {
-			return nil, err
-		}
-		// Who is attached gets this very end, and is to wait when it is full.
-		err = unix.SetNonblock(b.Input, false)
+		b.Input, err = pipe(0, 1) // who is attached gets this very end
 	}
 	return b, err
 }
