@@ -3,16 +3,20 @@ package life
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-sandbox/sbx/sandbox/state"
 	"github.com/sbx-sandbox/sbx/test/sbxtest"
 	"github.com/sbx-sandbox/sbx/test/world"
 )
@@ -70,6 +74,43 @@ func TestNoStore(t *testing.T) {
 	empty(t, w)
 }
 
+// stopProcess stops a process, which goes on when the test ends at the latest.
+func stopProcess(t *testing.T, pid int) {
+	t.Helper()
+	p, err := state.Look(pid)
+	if err == nil {
+		err = unix.Kill(pid, unix.SIGSTOP)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Continue)
+	waitFor(t, "its stop", p.Stopped)
+}
+
+// keepStopped stops a process again and again, since who asks for a sandbox's end has
+// its supervisor go on, until goOn is called.
+func keepStopped(pid int) (goOn func()) {
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				_ = unix.Kill(pid, unix.SIGSTOP)
+				time.Sleep(10 * time.Microsecond)
+			}
+		}
+	}()
+	return sync.OnceFunc(func() {
+		close(done)
+		<-stopped
+		_ = unix.Kill(pid, unix.SIGCONT)
+	})
+}
+
 // TestEndsMeanwhile: who asks for the end of a sandbox that ends by itself just then
 // has got it, and who waits for it hears the command's status.
 func TestEndsMeanwhile(t *testing.T) {
@@ -94,20 +135,18 @@ func TestEndsMeanwhile(t *testing.T) {
 				}
 				return command != 0
 			})
-			if err := unix.Kill(r.SupervisorPID, unix.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = unix.Kill(r.SupervisorPID, unix.SIGCONT) }()
+			goOn := keepStopped(r.SupervisorPID)
+			defer goOn()
 			c := w.Command(append(append([]string{w.Sbx}, strings.Fields(x.verb)...), "a")...)
 			var out, said bytes.Buffer
 			c.Stdout, c.Stderr = &out, &said
 			if err := c.Start(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(500 * time.Millisecond) // until it has asked, and does not yet let the supervisor go on
+			time.Sleep(500 * time.Millisecond) // until it has asked
 			_ = unix.Kill(command, unix.SIGTERM)
 			waitFor(t, "the command's end", func() bool { return len(descendants(t, r.PID)) == 0 })
-			_ = unix.Kill(r.SupervisorPID, unix.SIGCONT)
+			goOn()
 			if err := c.Wait(); err != nil || out.String() != x.out {
 				t.Errorf("%v: it printed %q, want %q: %s", err, &out, x.out, &said)
 			}
@@ -117,8 +156,27 @@ func TestEndsMeanwhile(t *testing.T) {
 	}
 }
 
-// TestStopped: a supervisor that is stopped keeps no sandbox from its end, and leaves
-// nobody waiting for an answer.
+// crowd connects to a supervisor that is stopped until it has no room for another one.
+func crowd(t *testing.T, w *world.World, id string) {
+	t.Helper()
+	a := &unix.SockaddrUnix{Name: filepath.Join(w.Home, "run/sbx", id, state.SocketFile)}
+	for range 100 {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		if err := unix.Connect(fd, a); errors.Is(err, unix.EAGAIN) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("there is room for any number of connections")
+}
+
+// TestStopped: a supervisor that is stopped keeps no sandbox from its end, however many
+// wait for it, and leaves nobody waiting for an answer.
 func TestStopped(t *testing.T) {
 	sbxtest.Leftovers(t)
 	w := world.New(t)
@@ -131,14 +189,15 @@ func TestStopped(t *testing.T) {
 			} else {
 				sbx(t, w, 0, "run", "-d", "--name", name, "--", "sleep", "100")
 			}
-			r := inspect(t, w, name).State
-			if err := unix.Kill(r.SupervisorPID, unix.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = unix.Kill(r.SupervisorPID, unix.SIGCONT) }()
+			rec := inspect(t, w, name)
+			r := rec.State
+			stopProcess(t, r.SupervisorPID)
+			crowd(t, w, rec.ID)
 			want := fmt.Sprintf("the supervisor of %s (process %d) is stopped and does not answer", name, r.SupervisorPID)
-			if got := w.Run(t, w.Sbx, "pause", name); got.Code != 125 || !strings.Contains(got.Err, want) {
-				t.Errorf("pause: status %d and %q, want %q", got.Code, got.Err, want)
+			for _, args := range [][]string{{"pause", name}, {"exec", "-e", "A=b", name, "true"}} {
+				if got := w.Run(t, append([]string{w.Sbx}, args...)...); got.Code != 125 || !strings.Contains(got.Err, want) {
+					t.Errorf("%q: status %d and %q, want %q", args, got.Code, got.Err, want)
+				}
 			}
 			words := append(strings.Fields(verb), name)
 			if verb == "down" {

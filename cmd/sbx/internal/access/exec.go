@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -86,10 +85,11 @@ func exec(inv *cli.Invocation, o *ExecOptions) error {
 		if len(args) == 0 {
 			return cli.Usagef("which sandbox, and what command? usage: sbx %s", inv.Verb.Usage())
 		}
-		r, c, err := reached(inv)
-		if c != nil {
-			defer c.Close()
+		store, err := state.OpenExisting()
+		if err != nil {
+			return err
 		}
+		r, err := store.Find(args[0])
 		var none *state.NotFoundError
 		if err != nil && !errors.As(err, &none) {
 			return err
@@ -101,7 +101,7 @@ func exec(inv *cli.Invocation, o *ExecOptions) error {
 			if len(args) == 0 {
 				return cli.Usagef("what command? usage: sbx %s", inv.Verb.Usage())
 			}
-			return execIn(inv, &r, c, args, o)
+			return execIn(inv, &r, args, o)
 		}
 		if _, up, err := project.IsUp(profiles.HostEnv()); err != nil || up.ID == "" {
 			return none
@@ -129,28 +129,11 @@ func exec(inv *cli.Invocation, o *ExecOptions) error {
 func ExecUp(inv *cli.Invocation, r *state.Record, argv []string, o *ExecOptions) error {
 	o.cwd, _ = os.Getwd() // without it, the command is where the sandbox's is
 	o.Env = append(project.PassedOn(r.Project, os.Environ()), o.Env...)
-	return execIn(inv, r, nil, argv, o)
+	return execIn(inv, r, argv, o)
 }
 
-// reached is the sandbox that the first argument means, with a connection to its
-// supervisor where the name led to it at once: then no record was read, and r is
-// no more than its id and name.
-func reached(inv *cli.Invocation) (r state.Record, c *control.Conn, err error) {
-	store, err := state.OpenExisting()
-	if err != nil {
-		return r, nil, err
-	}
-	if id := store.Linked(inv.Args[0]); id != "" {
-		if c, err := control.Dial(filepath.Join(state.Dir(id), state.SocketFile)); err == nil {
-			return state.Record{ID: id, Name: inv.Args[0], Status: state.Running}, c, nil
-		}
-	}
-	r, err = store.Find(inv.Args[0])
-	return r, nil, err
-}
-
-// execIn runs a command in a sandbox, over c if there is a connection already.
-func execIn(inv *cli.Invocation, r *state.Record, c *control.Conn, argv []string, o *ExecOptions) error {
+// execIn runs a command in a sandbox.
+func execIn(inv *cli.Invocation, r *state.Record, argv []string, o *ExecOptions) error {
 	if err := o.check(r); err != nil {
 		return err
 	}
@@ -165,12 +148,11 @@ func execIn(inv *cli.Invocation, r *state.Record, c *control.Conn, argv []string
 			p.Env = append(p.Env, "TERM="+term)
 		}
 	}
-	if c == nil {
-		if c, err = sandboxes.Dial(r); err != nil {
-			return err
-		}
-		defer c.Close()
+	c, err := sandboxes.Dial(r)
+	if err != nil {
+		return err
 	}
+	defer c.Close()
 	j, err := run.NewJoin(terminal, piped)
 	if err != nil {
 		return err

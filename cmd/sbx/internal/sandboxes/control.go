@@ -139,11 +139,11 @@ func Dial(r *state.Record) (*control.Conn, error) {
 	if pid := r.Supervisor.PID; r.Alive() && r.Supervisor.Stopped() {
 		return nil, fmt.Errorf("the supervisor of %s (process %d) is stopped and does not answer; continue it in its terminal with fg, or with kill -CONT %d", r.Name, pid, pid)
 	}
-	return dial(r)
+	return DialAndWait(r)
 }
 
-// dial is Dial for who waits for as long as it takes.
-func dial(r *state.Record) (*control.Conn, error) {
+// DialAndWait is Dial for who waits for as long as it takes.
+func DialAndWait(r *state.Record) (*control.Conn, error) {
 	if !r.Alive() {
 		return nil, NotRunning(r)
 	}
@@ -282,7 +282,7 @@ func StopCommand() cli.Command {
 				if !r.Alive() { // as docker has it: that is what was wanted
 					return func() error { return Done(inv, r) }, nil
 				}
-				await, err := beginStop(inv, r, request)
+				await, err := BeginStop(inv, r, request)
 				if err != nil {
 					return nil, err
 				}
@@ -301,20 +301,18 @@ func StopCommand() cli.Command {
 // has it: one in the foreground writes it when it is asked. A sandbox that ends by
 // itself meanwhile has ended as well.
 func Stop(inv *cli.Invocation, r *state.Record, request func(*state.Record) control.Request) error {
-	await, err := beginStop(inv, r, request)
+	await, err := BeginStop(inv, r, request)
 	if err != nil {
 		return err
 	}
 	return await()
 }
 
-// beginStop asks for the end of a sandbox, and returns what waits for it.
-func beginStop(inv *cli.Invocation, r *state.Record, request func(*state.Record) control.Request) (await func() error, err error) {
-	if r.Unrecorded {
-		r.Supervisor.Continue() // stopped, it writes no record
-	}
-	c, err := dial(r)
-	if ended(err) {
+// BeginStop asks for the end of a sandbox, and returns what waits for it.
+func BeginStop(inv *cli.Invocation, r *state.Record, request func(*state.Record) control.Request) (await func() error, err error) {
+	r.Supervisor.Continue() // stopped, it writes no record, and at last takes no connection
+	c, err := DialAndWait(r)
+	if Ended(err) {
 		return func() error { _, err := settled(r); return err }, nil
 	}
 	if err != nil {
@@ -345,8 +343,8 @@ func rouse(c *control.Conn, r *state.Record) {
 	}
 }
 
-// ended says that an error of Dial is that nobody listens any more.
-func ended(err error) bool {
+// Ended says that an error of Dial is that nobody listens any more.
+func Ended(err error) bool {
 	var gone *state.NotFoundError
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) || errors.As(err, &gone) || hungUp(err)
 }
@@ -436,7 +434,7 @@ func WaitCommand() cli.Command {
 			return func(inv *cli.Invocation, store *state.Store, r *state.Record) error {
 				code := r.ExitCode
 				if r.Alive() {
-					c, err := dial(r)
+					c, err := DialAndWait(r)
 					if err != nil {
 						// It may have ended since; then its record says how.
 						if now, gone := store.Load(r.ID); gone == nil && !now.Alive() {
