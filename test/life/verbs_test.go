@@ -1,11 +1,13 @@
 package life
 
 import (
+	"bytes"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -113,6 +115,30 @@ func TestAttachTwo(t *testing.T) {
 	}
 	if out := sbx(t, w, 0, "logs", "a"); out != "600000" {
 		t.Errorf("%s bytes came", out)
+	}
+	sbx(t, w, 0, "rm", "a")
+	empty(t, w)
+}
+
+// TestFollowStopped: who follows the output of a sandbox whose supervisor is stopped
+// goes on to when that does.
+func TestFollowStopped(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	sbx(t, w, 0, "run", "-d", "--name", "a", "--", "sh", "-c", "echo one; sleep 2; echo two")
+	waitFor(t, "its output", func() bool { return sbx(t, w, 0, "logs", "a") == "one" })
+	pid := inspect(t, w, "a").State.SupervisorPID
+	stopProcess(t, pid)
+	c := w.Command(w.Sbx, "logs", "-f", "a")
+	var out bytes.Buffer
+	c.Stdout = &out
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(500 * time.Millisecond) // it has connected, or has given up
+	_ = unix.Kill(pid, unix.SIGCONT)
+	if code := ends(t, c); code != 0 || out.String() != "one\ntwo\n" {
+		t.Errorf("status %d: %q", code, &out)
 	}
 	sbx(t, w, 0, "rm", "a")
 	empty(t, w)

@@ -97,12 +97,16 @@ func logs(inv *cli.Invocation, r *state.Record, o *logOptions) error {
 	var conn *control.Conn
 	if o.follow && r.Alive() {
 		// First, so that what comes before its end is read after it.
-		if conn, err = sandboxes.Dial(r); err == nil {
+		if conn, err = sandboxes.DialAndWait(r); err == nil {
 			defer conn.Close()
 			err = conn.Ask(control.Request{Op: control.Wait})
 		}
-		if err != nil {
-			conn = nil // it has just ended
+		switch {
+		case err == nil:
+		case sandboxes.Ended(err), !r.Alive():
+			conn = nil
+		default:
+			return err
 		}
 	}
 	if o.tail >= 0 {
