@@ -143,3 +143,18 @@ func TestFollowStopped(t *testing.T) {
 	sbx(t, w, 0, "rm", "a")
 	empty(t, w)
 }
+
+// TestPidfileTakenBack: no number is left of a sandbox that did not start.
+func TestPidfileTakenBack(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	file := filepath.Join(w.Home, "s.pid")
+	for _, flags := range [][]string{nil, {"-d"}} {
+		args := append(append([]string{"run"}, flags...), "--pidfile", file, "--cidfile", filepath.Join(w.Home, "no/such"), "--", "sleep", "100")
+		sbx(t, w, 125, args...)
+		if world.Exists(file) {
+			t.Errorf("%q: the file with the pid is left", args)
+		}
+	}
+	empty(t, w)
+}

@@ -52,7 +52,13 @@ func supervisor(inv *decision.Run, plan *sandbox.Plan, o *options.Options) *supe
 		so.Runs = func(r *state.Record) error { return l.WritePid(r.Init.PID) }
 	}
 	if inv.Back != nil || l.Pidfile != "" || l.Cidfile != "" || l.StatusFD >= 0 || l.Notifies() {
-		so.Started = func(r *state.Record) error { return started(inv.Invocation, r, l) }
+		so.Started = func(r *state.Record) error {
+			err := started(inv.Invocation, r, l)
+			if err != nil {
+				l.TakePid() // no end follows what has not started
+			}
+			return err
+		}
 		so.Finished = l.Ended
 	}
 	return supervise.New(so)

@@ -170,6 +170,11 @@ func (l *Life) Ended(code int) {
 	if l.Notifies() {
 		_ = notify("STOPPING=1") // who does not hear it hears of the end
 	}
+	l.TakePid()
+}
+
+// TakePid takes back the file with the pid, if it was written.
+func (l *Life) TakePid() {
 	if l.pid == "" {
 		return
 	}
