@@ -158,3 +158,33 @@ func TestPidfileTakenBack(t *testing.T) {
 	}
 	empty(t, w)
 }
+
+// TestDownAll: down --all ends the sandboxes of all projects at the same time, also
+// where there is a record that can't be read, and says so.
+func TestDownAll(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	for _, name := range []string{"one", "two"} {
+		w.Write(t, filepath.Join(w.Home, name, ".keep"), "")
+		for _, args := range [][]string{{"up", "--set", "process.stop_timeout=4s", "shell"}, {"exec", "-d", "--", "sh", "-c", `trap "" TERM; while :; do sleep 1; done`}} {
+			c := w.Command(append([]string{w.Sbx}, args...)...)
+			c.Dir = filepath.Join(w.Home, name)
+			if got := world.Wait(t, c); got.Code != 0 {
+				t.Fatalf("%q: status %d: %s", args, got.Code, got.Err)
+			}
+		}
+	}
+	id := sbx(t, w, 0, "run", "-d", "--name", "x", "--", "true")
+	sbx(t, w, 0, "wait", "x")
+	w.Write(t, filepath.Join(w.Home, "run/sbx", id, "state.json"), "{")
+	begun := time.Now()
+	got := w.Run(t, w.Sbx, "down", "--all")
+	if took := time.Since(begun); took > 7*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if got.Code != 125 || !strings.Contains(got.Err, id) || strings.Count(got.Out, "\n") != 2 {
+		t.Errorf("status %d: %s%s", got.Code, got.Out, got.Err)
+	}
+	sbx(t, w, 0, "rm", "-f", "x")
+	empty(t, w)
+}

@@ -89,7 +89,7 @@ func up(inv *cli.Invocation, replace bool) error {
 	case r.Project == nil || r.Project.Dir != p.Dir:
 		return fmt.Errorf("%s is the name of a sandbox that is not the project's; end that one first: sbx stop %s", r.Name, r.Name)
 	case replace:
-		if err := takeDown(inv, &r); err != nil {
+		if err := sandboxes.Stop(inv, &r, downRequest); err != nil {
 			return err
 		}
 	default:
@@ -158,11 +158,10 @@ func down(inv *cli.Invocation, all bool) error {
 		return err
 	}
 	var list []state.Record
+	var unread error // it keeps no other one up
 	if all {
-		records, err := store.List()
-		if err != nil {
-			return err
-		}
+		var records []state.Record
+		records, unread = store.List()
 		list = slices.DeleteFunc(records, func(r state.Record) bool { return r.Project == nil || !r.Alive() })
 	} else {
 		_, r, err := project.IsUp(profiles.HostEnv())
@@ -173,12 +172,20 @@ func down(inv *cli.Invocation, all bool) error {
 			list = append(list, r)
 		}
 	}
-	if len(list) == 0 {
+	if len(list) == 0 && unread == nil {
 		return inv.Say("no sandbox is up here")
 	}
-	var errs []error
-	for i := range list {
-		err := takeDown(inv, &list[i])
+	var awaits []func() error
+	for i := range list { // all of them have their time at once
+		await, err := sandboxes.BeginStop(inv, &list[i], downRequest)
+		if err != nil {
+			await = func() error { return err }
+		}
+		awaits = append(awaits, await)
+	}
+	errs := []error{unread}
+	for i, await := range awaits {
+		err := await()
 		if err == nil {
 			err = sandboxes.Done(inv, &list[i])
 		}
@@ -187,9 +194,7 @@ func down(inv *cli.Invocation, all bool) error {
 	return errors.Join(errs...)
 }
 
-// takeDown ends a project's sandbox.
-func takeDown(inv *cli.Invocation, r *state.Record) error {
-	return sandboxes.Stop(inv, r, func(r *state.Record) control.Request {
-		return control.Request{Op: control.Down, Timeout: r.StopTimeout}
-	})
+// downRequest ends a project's sandbox.
+func downRequest(r *state.Record) control.Request {
+	return control.Request{Op: control.Down, Timeout: r.StopTimeout}
 }
