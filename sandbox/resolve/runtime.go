@@ -50,12 +50,14 @@ func (r *resolver) hideRecords(dir string) {
 	var targets []string
 	for _, m := range shown {
 		switch {
-		case m.Kind == sandbox.Layers && slices.ContainsFunc(append([]string{m.Source}, m.Lower...), func(layer string) bool { return within(layer, real) || within(real, layer) }):
-			// What is hidden there could still be written over, and be taken over later.
-			r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s holds a place of records of sandboxes, %s, and no layers are made of that", m.Source, real), Hint: "name a directory in it"})
-		case m.Kind != sandbox.Bind:
-		case within(m.Source, real):
+		case m.Kind != sandbox.Bind && m.Kind != sandbox.Layers:
+		case slices.ContainsFunc(append([]string{m.Source}, m.Lower...), func(layer string) bool { return within(layer, real) }):
 			r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s holds records of sandboxes and is given to none", m.Source), Hint: "leave it out"})
+		case m.Upper != "" && within(real, m.Source), slices.ContainsFunc(m.Lower, func(layer string) bool { return within(real, layer) }):
+			// What is hidden there could still be renamed or written over, and be taken over
+			// later.
+			r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s holds a place of records of sandboxes, %s, and no changes over that are kept", m.Source, real),
+				Hint: `name a directory in it, or keep the changes in memory (upper = "tmpfs")`})
 		case !m.IsDir:
 		default:
 			if r.judgeWay(&m, links, shut, real) && err == nil || within(real, m.Source) && r.mayCome(&m, above, err) {
@@ -144,7 +146,7 @@ func (r *resolver) replaceable(p string) bool {
 // hideAt hides the place of records real where it is shown at the target t.
 func (r *resolver) hideAt(t, real string) {
 	cover := r.covering(t, len(r.plan.Mounts))
-	shown := cover == nil && r.plan.Root.InPlace || cover != nil && cover.Kind == sandbox.Bind && hostPath(*cover, t) == real
+	shown := cover == nil && r.plan.Root.InPlace || cover != nil && (cover.Kind == sandbox.Bind || cover.Kind == sandbox.Layers) && hostPath(*cover, t) == real
 	if !shown || slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool { return m.Target == t }) {
 		return
 	}
