@@ -260,6 +260,7 @@ func (st *Start) anew(shape sandbox.Shape, p *sandbox.Plan) (*Start, error) {
 		return nil, err
 	}
 	again.Network, again.Refused, again.NetSocket, again.Networks = st.Network, st.Refused, st.NetSocket, st.Networks
+	again.primed = st.primed
 	if p.Cgroup.By == sandbox.CgroupSystemd {
 		again.scope, _ = callScope(p.Cgroup.Helper) // one that can't be started is Run's to say
 	}

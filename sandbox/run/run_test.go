@@ -102,9 +102,16 @@ func TestCloneError(t *testing.T) {
 }
 
 func TestInterruptedError(t *testing.T) {
-	e := &InterruptedError{unix.SIGTERM}
-	if e.Error() != "ended by SIGTERM while the sandbox was being built; the command did not run" || e.Code() != 143 {
-		t.Errorf("%v, %d", e, e.Code())
+	for _, tt := range []struct {
+		joined bool
+		want   string
+	}{
+		{false, "ended by SIGTERM while the sandbox was being built; the command did not run"},
+		{true, "ended by SIGTERM while the command was being started in the sandbox; it did not run"},
+	} {
+		if e := (&InterruptedError{unix.SIGTERM, tt.joined}); e.Error() != tt.want || e.Code() != 143 {
+			t.Errorf("%v, %d", e, e.Code())
+		}
 	}
 }
 
@@ -311,6 +318,25 @@ func TestSignals(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestAnew: a start that is begun anew waits for the same as before.
+func TestAnew(t *testing.T) {
+	sbxtest.Require(t, sbxtest.UserNS)
+	p := &sandbox.Plan{Namespaces: program.Usual}
+	st, err := Begin(p.Shape())
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.primed = make(chan struct{})
+	again, err := st.anew(p.Shape(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Abort()
+	if again.primed != st.primed {
+		t.Error("it does not wait until processes can be moved")
+	}
 }
 
 // TestEnds: the child gets its own end of each channel, no descriptor twice,

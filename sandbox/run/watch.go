@@ -68,9 +68,15 @@ var signalPipe = sync.OnceValues(func() (int, error) {
 })
 
 // InterruptedError is a signal that came before the command had started.
-type InterruptedError struct{ Signal unix.Signal }
+type InterruptedError struct {
+	Signal unix.Signal
+	Joined bool // a further command was to be started
+}
 
 func (e *InterruptedError) Error() string {
+	if e.Joined {
+		return fmt.Sprintf("ended by %s while the command was being started in the sandbox; it did not run", unix.SignalName(e.Signal))
+	}
 	return fmt.Sprintf("ended by %s while the sandbox was being built; the command did not run", unix.SignalName(e.Signal))
 }
 
@@ -109,7 +115,7 @@ func (w *watch) until(fd int) error {
 			}
 		}
 		if w.early != 0 && !time.Now().Before(w.earlyBy) {
-			return &InterruptedError{w.early}
+			return w.tooEarly(w.early)
 		}
 		w.clock()
 		if !w.alarm.IsZero() && !time.Now().Before(w.alarm) {
@@ -347,10 +353,15 @@ const almost = 100 * time.Millisecond
 // one is not kept.
 func (w *watch) soon(sig unix.Signal) error {
 	if w.early != 0 {
-		return &InterruptedError{sig}
+		return w.tooEarly(sig)
 	}
 	w.early, w.earlyBy = sig, time.Now().Add(almost)
 	return nil
+}
+
+// tooEarly is the error of a signal that came before the command runs.
+func (w *watch) tooEarly(sig unix.Signal) error {
+	return &InterruptedError{Signal: sig, Joined: w.s != nil && w.s.joined}
 }
 
 // runs says that the command runs, and gives it the signal that was kept.
