@@ -91,6 +91,10 @@ func (b *Sandbox) Stop(sig unix.Signal, patience time.Duration) {
 	}
 }
 
+// Unasked forgets that a signal to this process asked for the end before: what is
+// asked for now is what counts.
+func (b *Sandbox) Unasked() { b.s.asked = 0 }
+
 // Resize gives the sandbox's terminal, if it has one, another size.
 func (b *Sandbox) Resize(rows, cols uint16) {
 	if b.s.term != nil {

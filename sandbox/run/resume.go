@@ -77,8 +77,7 @@ func (st *Start) goOn(p *sandbox.Plan, a Attendant) (Status, error) {
 	}
 	status, err := s.standBy()
 	if err == nil && mark != nil {
-		s.interrupted()
-		status.Audit = mark.Look(s.interrupted)
+		s.audit(mark, &status)
 	}
 	return status, err
 }

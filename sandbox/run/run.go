@@ -34,8 +34,10 @@ type Status struct {
 	Killed unix.Signal
 	// InitKilled says that PID 1 itself was killed, by that signal.
 	InitKilled unix.Signal
-	// Asked says that a signal to this process asked for the end while it ran.
-	Asked bool
+	// Asked is a signal to this process that asked for the end, 0 for none: while it
+	// ran, or while it was looked at what it had left. Another one is told of rather
+	// than SIGHUP, which a command may take for something else.
+	Asked unix.Signal
 	// Over says which layer took more disk than it may, for which all was killed.
 	Over string
 	// Group is what its control group counted, nil if it had none.
@@ -221,13 +223,21 @@ func (st *Start) Run(p *sandbox.Plan, a Attendant) (Status, error) {
 	held.ran = true
 	status, err := s.standBy()
 	if err == nil && mark != nil {
-		s.interrupted() // what came so far was for the command
-		status.Audit = mark.Look(s.interrupted)
+		s.audit(mark, &status)
 	}
 	if err == nil {
 		st.keep(s)
 	}
 	return status, err
+}
+
+// audit looks at what the command has left, until that is over or a signal asks for
+// the end. Who would start the command again hears of it by the status: nobody else
+// gets this signal.
+func (s *sandboxed) audit(mark *audit.Mark, status *Status) {
+	s.interrupted() // what came so far was for the command
+	status.Audit = mark.Look(s.interrupted)
+	status.Asked = s.asked
 }
 
 // standBy returns when the command that was started has ended, and no process of the

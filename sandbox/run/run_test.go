@@ -320,6 +320,35 @@ func TestSignals(t *testing.T) {
 	})
 }
 
+// summons counts how often an attendant was asked for.
+type summons int
+
+func (n *summons) Begun(*Sandbox) error { return nil }
+func (n *summons) Runs() error          { return nil }
+func (n *summons) Summoned() error      { *n++; return nil }
+
+// TestInterrupted: what is taken while there is no command any more is not lost.
+func TestInterrupted(t *testing.T) {
+	if _, err := signalPipe(); err != nil { // they are caught from now on
+		t.Fatal(err)
+	}
+	var n summons
+	s := &sandboxed{attendant: &n}
+	s.watch.s = s
+	for _, sig := range []unix.Signal{SignalSummon, unix.SIGTERM, unix.SIGHUP} {
+		if err := unix.Kill(unix.Getpid(), sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asked := false
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		asked = s.interrupted() || asked
+	}
+	if !asked || s.asked != unix.SIGTERM || n != 1 {
+		t.Errorf("asked for the end: %v by signal %d, the attendant %d times", asked, s.asked, n)
+	}
+}
+
 // TestAnew: a start that is begun anew waits for the same as before.
 func TestAnew(t *testing.T) {
 	sbxtest.Require(t, sbxtest.UserNS)

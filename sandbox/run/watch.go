@@ -28,7 +28,8 @@ type watch struct {
 	due     time.Time // when to end, or then to kill, the command; zero for never
 	ending  bool      // somebody asked for the end
 	stopped bool      // by Stop: when due, all is killed
-	asked   bool      // a signal to this process asked for the end
+	// asked is the signal to this process that asked for the end, 0 for none.
+	asked unix.Signal
 	// early is a signal that came before the command was known to run, earlyBy
 	// when it counts as one that came before the command runs.
 	early   unix.Signal
@@ -131,32 +132,24 @@ func (w *watch) until(fd int) error {
 // interrupted reports whether a signal came that asks for the end. It is for
 // the time when the command has ended already.
 func (w *watch) interrupted() bool {
-	fds := [1]unix.PollFd{{Fd: int32(w.signals), Events: unix.POLLIN}}
-	if !control.Look(fds[:]) {
-		return false
+	asked, summoned := Taken()
+	if summoned && w.s.attendant != nil {
+		_ = w.s.attendant.Summoned() // an error would end the sandbox
 	}
-	for {
-		var b [16]byte
-		n, err := unix.Read(w.signals, b[:])
-		if err != nil || n <= 0 {
-			return false
-		}
-		if slices.ContainsFunc(b[:n], func(s byte) bool { return asksForEnd(unix.Signal(s)) }) {
-			return true
-		}
-	}
+	w.asked = graver(w.asked, asked)
+	return asked != 0
 }
 
 // Signals is a descriptor that can be read when a signal has come to this process,
 // for who waits while no sandbox of it runs.
 func Signals() (int, error) { return signalPipe() }
 
-// Taken are the signals that have come, which no sandbox hears of then. asked says
-// that one of them asks for the end, summoned that one is SignalSummon.
-func Taken() (asked, summoned bool) {
+// Taken are the signals that have come, which no sandbox hears of then. asked is one
+// that asks for the end, as in Status, summoned says that one is SignalSummon.
+func Taken() (asked unix.Signal, summoned bool) {
 	fd, err := signalPipe()
 	if err != nil {
-		return false, false
+		return 0, false
 	}
 	for {
 		var b [16]byte
@@ -165,7 +158,9 @@ func Taken() (asked, summoned bool) {
 			return asked, summoned
 		}
 		for _, s := range b[:n] {
-			asked = asked || asksForEnd(unix.Signal(s))
+			if asksForEnd(unix.Signal(s)) {
+				asked = graver(asked, unix.Signal(s))
+			}
 			summoned = summoned || unix.Signal(s) == SignalSummon
 		}
 	}
@@ -174,6 +169,16 @@ func Taken() (asked, summoned bool) {
 // asksForEnd says whether a signal to this process asks for the end.
 func asksForEnd(sig unix.Signal) bool {
 	return sig == unix.SIGINT || sig == unix.SIGTERM || sig == unix.SIGHUP || sig == unix.SIGQUIT
+}
+
+// graver is which of two signals that ask for the end counts, where 0 is none: the
+// later one, and SIGHUP only where there is no other, since systemd sends it after
+// SIGTERM (systemd.kill(5), SendSIGHUP=).
+func graver(before, now unix.Signal) unix.Signal {
+	if now == 0 || now == unix.SIGHUP && before != 0 {
+		return before
+	}
+	return now
 }
 
 // drain waits until the command's last output was taken from the descriptors
@@ -333,7 +338,7 @@ func (w *watch) one(sig unix.Signal) error {
 		if !w.running {
 			return w.soon(sig)
 		}
-		w.ending, w.asked = true, true
+		w.ending, w.asked = true, graver(w.asked, sig)
 	}
 	if sig == unix.SIGINT {
 		if time.Since(w.last) < impatience {

@@ -246,6 +246,7 @@ func (c *conn) do(r *control.Request, fds []int) (reply bool, err error) {
 		c.restarts = true
 		s.stop(r)
 		s.again = true
+		s.box.Unasked()
 		return false, nil
 	case control.Exec:
 		return false, c.exec(r.Process, fds)

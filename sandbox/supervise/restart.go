@@ -66,13 +66,13 @@ func (s *Supervisor) startAgain(status run.Status, failure error) bool {
 	s.again = false
 	var interrupted *run.InterruptedError
 	switch {
-	case status.Asked: // the session ends, say
+	case s.ends(status.Asked, status): // the session ends, say
 		return false
 	case asked && (failure == nil || errors.As(failure, &interrupted)): // it may have been asked before the command ran
 		s.delay, s.tries = 0, -1
 	case failure != nil:
 		return false
-	case s.stopping || s.killed(status) || !s.o.Policy.wants(status.Code, s.tries):
+	case s.stopping || s.ends(s.sent, status) || !s.o.Policy.wants(status.Code, s.tries):
 		return false
 	case time.Since(s.startedAt) > settled:
 		s.delay = firstDelay
@@ -89,16 +89,20 @@ func (s *Supervisor) startAgain(status run.Status, failure error) bool {
 	return s.idle(s.delay)
 }
 
-// killed says whether the command has ended by a signal of sbx kill. One that asks
-// for the end it may have caught, and ended by itself.
-func (s *Supervisor) killed(status run.Status) bool {
-	switch s.sent {
-	case 0:
-		return false
+// ends says whether the command has ended by a signal that was sent to it, 0 for
+// none. One that asks for the end it may have caught, and ended by itself.
+func (s *Supervisor) ends(sent unix.Signal, status run.Status) bool {
+	return sent != 0 && (s.asksForEnd(sent) || status.Killed == sent)
+}
+
+// asksForEnd says whether a signal asks a command to end, whatever it makes of it.
+// SIGHUP does not: to many it says to read their configuration again.
+func (s *Supervisor) asksForEnd(sig unix.Signal) bool {
+	switch sig {
 	case unix.SIGKILL, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.Signal(s.rec.StopSignal):
 		return true
 	}
-	return status.Killed == s.sent
+	return false
 }
 
 func (p Policy) wants(code, tries int) bool {
@@ -140,7 +144,7 @@ func (s *Supervisor) idle(d time.Duration) bool {
 		}
 		if fds[1].Revents != 0 {
 			asked, summoned := run.Taken()
-			s.stopping = s.stopping || asked
+			s.stopping = s.stopping || asked != 0 && s.asksForEnd(asked)
 			if summoned {
 				_ = s.Summoned() // it never fails
 			}

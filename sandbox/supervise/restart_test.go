@@ -51,7 +51,10 @@ func TestAskedForEnd(t *testing.T) {
 	}{
 		{"by itself", 0, run.Status{}, true},
 		{"by a signal of somebody else", 0, run.Status{Code: 143, Killed: unix.SIGTERM}, true},
-		{"the supervisor was told", 0, run.Status{Code: 143, Killed: unix.SIGTERM, Asked: true}, false},
+		{"the supervisor was told", 0, run.Status{Code: 143, Killed: unix.SIGTERM, Asked: unix.SIGTERM}, false},
+		{"the supervisor was told, TERM was caught", 0, run.Status{Code: 1, Asked: unix.SIGTERM}, false},
+		{"killed by HUP to the supervisor", 0, run.Status{Code: 129, Killed: unix.SIGHUP, Asked: unix.SIGHUP}, false},
+		{"HUP to the supervisor was caught", 0, run.Status{Code: 1, Asked: unix.SIGHUP}, true},
 		{"killed by TERM", unix.SIGTERM, run.Status{Code: 143, Killed: unix.SIGTERM}, false},
 		{"TERM was caught", unix.SIGTERM, run.Status{}, false},
 		{"killed by the stop signal", unix.SIGUSR2, run.Status{}, false},

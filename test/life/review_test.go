@@ -3,6 +3,7 @@ package life
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,6 +26,63 @@ func stop(t *testing.T, supervisor int) {
 	}
 	t.Cleanup(func() { _ = unix.Kill(supervisor, unix.SIGCONT) })
 	waitFor(t, "the stop", p.Stopped)
+}
+
+// TestToldAtTheEnd: SIGTERM to the supervisor ends a sandbox for good also when its
+// command has just ended, and it looks at what that has left in the project.
+func TestToldAtTheEnd(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	sbx(t, w, 0, "run", "-d", "--name", "s", "--restart", "always", "--", "sleep", "100")
+	r := inspect(t, w, "s").State
+	var command int
+	waitFor(t, "the command", func() bool {
+		list := descendants(t, r.PID)
+		if len(list) == 1 {
+			command = list[0]
+		}
+		return command != 0
+	})
+	stop(t, r.SupervisorPID)
+	_ = unix.Kill(command, unix.SIGKILL)
+	waitFor(t, "the command's end", func() bool { return len(descendants(t, r.PID)) == 0 })
+	_ = unix.Kill(r.SupervisorPID, unix.SIGTERM)
+	_ = unix.Kill(r.SupervisorPID, unix.SIGCONT)
+	waitFor(t, "the end", func() bool { return inspect(t, w, "s").State.Status == "exited" })
+	sbx(t, w, 0, "rm", "s")
+	empty(t, w)
+}
+
+// TestRestartReloaded: a command that was told to read its configuration again, by
+// SIGHUP to its supervisor, or to end and did not, is started again for who asks.
+func TestRestartReloaded(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	for _, sig := range []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT} {
+		t.Run(unix.SignalName(sig), func(t *testing.T) {
+			sbx(t, w, 0, "run", "-d", "--name", "s", "--restart", "on-failure", "--", "sh", "-c",
+				`trap "echo reloaded" HUP INT QUIT; trap "exit 3" USR1; echo ready; while :; do sleep .05; done`)
+			said := func(text string) {
+				t.Helper()
+				waitFor(t, text, func() bool { return strings.HasSuffix(sbx(t, w, 0, "logs", "s"), text) })
+			}
+			said("ready")
+			_ = unix.Kill(inspect(t, w, "s").State.SupervisorPID, sig)
+			said("reloaded")
+			sbx(t, w, 0, "restart", "s")
+			said("ready")
+			if sig == unix.SIGHUP { // nor does it keep the policy from anything
+				_ = unix.Kill(inspect(t, w, "s").State.SupervisorPID, sig)
+				said("reloaded")
+			}
+			sbx(t, w, 0, "kill", "-s", "USR1", "s")
+			waitFor(t, "another start", func() bool {
+				return sbx(t, w, 0, "inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "s") == "2 running"
+			})
+			sbx(t, w, 0, "rm", "-f", "s")
+		})
+	}
+	empty(t, w)
 }
 
 // TestExecInterrupted: who is interrupted before the further command was started hears
