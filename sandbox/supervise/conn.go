@@ -290,13 +290,20 @@ func (c *conn) between(r *control.Request) (done, reply bool, err error) {
 	case control.Stop, control.Down:
 		s.stopping = true
 		return true, true, nil
+	case control.Kill:
+		sig := unix.Signal(r.Signal)
+		if s.asksForEnd(sig) { // as while the command runs: what it ends stays ended
+			s.stopping = true
+			return true, true, nil
+		}
+		return true, false, fmt.Errorf("no command of %s is there to have the signal %d: it is about to be started again; sbx stop %s ends it", s.rec.Name, sig, s.rec.Name)
 	case control.Restart:
 		s.again, c.restarts = true, true
 		return true, false, nil
 	case control.Wait, control.Rename, control.Refused:
 		return false, false, nil
 	}
-	return true, false, fmt.Errorf("%s is about to be started again", s.rec.Name)
+	return true, false, fmt.Errorf("%s is about to be started again; try again when sbx ps says that it is up, or end it with sbx stop %s", s.rec.Name, s.rec.Name)
 }
 
 // rename gives the sandbox another name.

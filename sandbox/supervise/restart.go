@@ -125,7 +125,7 @@ func (s *Supervisor) idle(d time.Duration) bool {
 	for end := time.Now().Add(d); !s.stopping; {
 		left := time.Until(end)
 		if s.again { // somebody starts it now
-			s.again, s.tries = false, 0
+			s.again, s.tries, s.delay = false, 0, 0
 			return true
 		}
 		if left <= 0 {

@@ -71,6 +71,16 @@ func TestAskedForEnd(t *testing.T) {
 	}
 }
 
+// TestIdleAsked: whoever asks for a start while one is waited for gets it at once, and
+// the wait after it is a short one again.
+func TestIdleAsked(t *testing.T) {
+	s := ended(t, Policy{Kind: Always})
+	s.again, s.delay, s.tries = true, mostDelay, 20
+	if !s.idle(s.delay) || s.again || s.delay != 0 || s.tries != 0 {
+		t.Errorf("asked for still: %v, the next wait is twice %v, %d tries", s.again, s.delay, s.tries)
+	}
+}
+
 // TestIdleSignal: a signal ends the wait for another start.
 func TestIdleSignal(t *testing.T) {
 	s := ended(t, Policy{Kind: Always})

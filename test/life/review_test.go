@@ -3,6 +3,7 @@ package life
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,59 @@ func TestRestartReloaded(t *testing.T) {
 			sbx(t, w, 0, "rm", "-f", "s")
 		})
 	}
+	empty(t, w)
+}
+
+// between waits until a command that fails at once is waited for longer each time.
+func between(t *testing.T, w *world.World) {
+	t.Helper()
+	sbx(t, w, 0, "run", "-d", "--name", "s", "--restart", "always", "--", "false")
+	waitFor(t, "a long wait", func() bool {
+		return sbx(t, w, 0, "ps", "-a", "--format", "{{.Restarts}} {{.State}}") == "6 starting"
+	})
+}
+
+// TestKillBetween: what asks a command to end ends the sandbox also between two runs;
+// another signal is for nobody then.
+func TestKillBetween(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	between(t, w)
+	for _, x := range []struct{ verb, want string }{
+		{"kill -s HUP s", "no command of s is there to have the signal 1: it is about to be started again; sbx stop s ends it"},
+		{"exec s true", "s is about to be started again; try again when sbx ps says that it is up, or end it with sbx stop s"},
+	} {
+		if got := w.Run(t, append([]string{w.Sbx}, strings.Fields(x.verb)...)...); got.Code != 125 || !strings.Contains(got.Err, x.want) {
+			t.Errorf("%s: status %d: %s, want %s", x.verb, got.Code, got.Err, x.want)
+		}
+	}
+	_ = unix.Kill(inspect(t, w, "s").State.SupervisorPID, unix.SIGHUP)
+	time.Sleep(100 * time.Millisecond)
+	if status := inspect(t, w, "s").State.Status; status != "starting" {
+		t.Errorf("after SIGHUP to the supervisor it is %s", status)
+	}
+	sbx(t, w, 0, "kill", "-s", "TERM", "s")
+	waitFor(t, "the end", func() bool { return inspect(t, w, "s").State.Status == "exited" })
+	sbx(t, w, 0, "rm", "s")
+	empty(t, w)
+}
+
+// TestRestartBetween: who starts a command that is waited for has it waited for as at
+// first.
+func TestRestartBetween(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	between(t, w) // for 3.2 s
+	sbx(t, w, 0, "restart", "s")
+	begun := time.Now()
+	waitFor(t, "two more starts", func() bool {
+		n, _ := strconv.Atoi(sbx(t, w, 0, "inspect", "-f", "{{.RestartCount}}", "s"))
+		return n >= 8
+	})
+	if d := time.Since(begun); d > 3*time.Second {
+		t.Errorf("they took %v", d)
+	}
+	sbx(t, w, 0, "rm", "-f", "s")
 	empty(t, w)
 }
 
