@@ -313,6 +313,7 @@ func (s *Supervisor) rename(name string) error {
 		return err
 	}
 	s.note(state.ActionRename, "old_name", old)
+	s.restorePlan() // without a name there was none
 	return nil
 }
 

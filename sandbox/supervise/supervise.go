@@ -121,6 +121,7 @@ func (s *Supervisor) Register() error {
 		s.log, err = output.Create(s.path(state.LogFile), s.o.LogSize)
 	}
 	if err == nil {
+		s.restorePlan() // first: who asked for the record goes on when it has the socket
 		s.rec.Socket = true
 		err = s.save()
 	}
@@ -202,9 +203,10 @@ func (s *Supervisor) Summoned() error {
 	if s.rec.ID == "" {
 		s.rec.Unrecorded = true
 	}
-	if s.box != nil {
-		s.rec.Status, s.rec.Started = state.Running, s.startedAt
-		s.rec.Created = s.startedAt
+	if s.rec.Created.IsZero() {
+		s.rec.Created = s.startedAt // zero while it is being built: it is made now
+	}
+	if s.runs() {
 		s.rec.Init, _ = state.Look(s.box.Init())
 	}
 	if err := s.Register(); err != nil {
@@ -215,6 +217,25 @@ func (s *Supervisor) Summoned() error {
 		s.box.Watch(s.listen, s.accept)
 	}
 	return nil
+}
+
+// runs says whether the command runs, as far as the record knows.
+func (s *Supervisor) runs() bool {
+	return s.box != nil && (s.rec.Status == state.Running || s.rec.Status == state.Paused)
+}
+
+// plans says whether the Plan is kept beside the record. It is not for who has no name
+// and was found by its process.
+func (s *Supervisor) plans() bool {
+	return s.o.Must || s.rec.Name != state.DerivedName(s.rec.ID)
+}
+
+// restorePlan keeps the Plan where that comes after Runs. Without room there is none,
+// as who looks for it is told.
+func (s *Supervisor) restorePlan() {
+	if s.runs() && s.plans() {
+		_ = s.savePlan()
+	}
 }
 
 // there says whether the sandbox's directory is still there.
@@ -240,25 +261,23 @@ func (s *Supervisor) watch() {
 // Runs is called when the command runs.
 func (s *Supervisor) Runs() error {
 	s.startedAt = s.box.Since()
+	s.rec.Status, s.rec.Started = state.Running, s.startedAt // also for Summoned
 	if !s.registered {
 		return nil
 	}
 	if err := s.beginChecks(); err != nil {
 		return err
 	}
-	if s.rec.Status != state.Running || s.check != nil {
-		var err error
-		s.rec.Status, s.rec.Started = state.Running, s.startedAt
-		s.rec.ExitCode, s.rec.Error, s.rec.OOMKilled = 0, "", false // of the run before
-		if s.rec.Init, err = state.Look(s.box.Init()); err == nil {
-			err = s.save()
-		}
-		if err != nil && s.o.Must {
-			return err
-		}
+	var err error
+	s.rec.ExitCode, s.rec.Error, s.rec.OOMKilled = 0, "", false // of the run before
+	if s.rec.Init, err = state.Look(s.box.Init()); err == nil {
+		err = s.save()
 	}
-	if s.o.Must {
-		if err := s.savePlan(); err != nil {
+	if err != nil && s.o.Must {
+		return err
+	}
+	if s.plans() {
+		if err := s.savePlan(); err != nil && s.o.Must {
 			return err
 		}
 	}

@@ -1,6 +1,9 @@
 package life
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -136,6 +139,122 @@ func TestRestartBetween(t *testing.T) {
 		t.Errorf("they took %v", d)
 	}
 	sbx(t, w, 0, "rm", "-f", "s")
+	empty(t, w)
+}
+
+// TestSummonedEarly: a record that is asked for while the sandbox is being built says
+// so, and says when the command runs that it does, and since when.
+func TestSummonedEarly(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	for range 10 {
+		c := w.Command(w.Sbx, "run", "--", "sleep", "100")
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		proc := fmt.Sprintf("/proc/%d/", c.Process.Pid)
+		// Before the Go runtime is there, the signal would end it.
+		waitFor(t, "who catches the signal", func() bool {
+			text, _ := os.ReadFile(proc + "status")
+			_, mask, _ := bytes.Cut(text, []byte("SigCgt:"))
+			mask, _, _ = bytes.Cut(mask, []byte("\n"))
+			caught, _ := strconv.ParseUint(string(bytes.TrimSpace(mask)), 16, 64)
+			return caught&(1<<(state.SignalRecord-1)) != 0
+		})
+		for end := time.Now().Add(10 * time.Second); ; { // it is built in some milliseconds
+			_ = c.Process.Signal(state.SignalRecord)
+			if list, _ := filepath.Glob(w.Home + "/run/sbx/*/state.json"); len(list) > 0 {
+				var r state.Record
+				text, err := os.ReadFile(list[0])
+				if err == nil {
+					err = json.Unmarshal(text, &r)
+				}
+				if err != nil || (r.Status == state.Running) == r.Started.IsZero() {
+					t.Errorf("%v: it is %s since %v", err, r.Status, r.Started)
+				}
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal("the record did not come")
+			}
+		}
+		waitFor(t, "the command", func() bool { return sbx(t, w, 0, "ps", "--format", "{{.State}}") == "running" })
+		id := sbx(t, w, 0, "ps", "-q")
+		since, err := time.Parse(time.RFC3339Nano, sbx(t, w, 0, "inspect", "-f", "{{.State.StartedAt}}", id))
+		if err != nil || time.Since(since) > time.Minute {
+			t.Errorf("it runs since %v, %v", since, err)
+		}
+		sbx(t, w, 0, "rm", "-f", id)
+		_ = c.Wait()
+	}
+	empty(t, w)
+}
+
+// TestRecordAgain: a record that was lost says, when it is made again, what it said
+// before, and has the plan beside it.
+func TestRecordAgain(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	c := w.Command(w.Sbx, "run", "--name", "lost", "--", "sleep", "100")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the plan", func() bool { return w.Run(t, w.Sbx, "port", "lost").Code == 0 }) // it comes last
+	const when = "{{.Created}} {{.State.StartedAt}}"
+	before := sbx(t, w, 0, "inspect", "-f", when, "lost")
+	lose := func() {
+		t.Helper()
+		waitFor(t, "its records to be gone", func() bool { return os.RemoveAll(w.Home+"/run/sbx") == nil })
+	}
+	lose()
+	sbx(t, w, 0, "generate", "kube", sbx(t, w, 0, "ps", "-q")) // by its id, from the plan
+	sbx(t, w, 0, "port", "lost")
+	if after := sbx(t, w, 0, "inspect", "-f", when, "lost"); after != before {
+		t.Errorf("it was made and started %s, and before %s", after, before)
+	}
+	sbx(t, w, 0, "pause", "lost")
+	lose()
+	sbx(t, w, 0, "port", sbx(t, w, 0, "ps", "-q"))
+	if out := sbx(t, w, 0, "ps", "--format", "{{.Status}}"); !strings.HasSuffix(out, " (Paused)") {
+		t.Errorf("it is paused, and %q", out)
+	}
+	sbx(t, w, 0, "unpause", "lost")
+	sbx(t, w, 0, "rm", "-f", "lost")
+	_ = c.Wait()
+	empty(t, w)
+}
+
+// TestPlanLater: a sandbox has a plan from when it has a name, and what is said of one
+// that is missing is so.
+func TestPlanLater(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	c, id := foreground(t, w, "sleep", "100")
+	refuses := func(name, want string) {
+		t.Helper()
+		if got := w.Run(t, w.Sbx, "port", name); got.Code != 125 || !strings.Contains(got.Err, want) {
+			t.Errorf("status %d: %s, want %s", got.Code, got.Err, want)
+		}
+	}
+	refuses(id, "it has no name and is not detached; start it with --name, or give it one: sbx rename run-")
+	waitFor(t, "the command", func() bool { return sbx(t, w, 0, "ps", "--format", "{{.State}}") == "running" })
+	sbx(t, w, 0, "rename", id, "fg")
+	sbx(t, w, 0, "port", "fg")
+	plan := func(name string) string { return w.Home + "/run/sbx/names/" + name + "/" + state.PlanFile }
+	if err := os.Remove(plan("fg")); err != nil {
+		t.Fatal(err)
+	}
+	refuses("fg", "the plan of fg is gone: open ")
+	sbx(t, w, 0, "rm", "-f", "fg")
+	_ = c.Wait()
+	sbx(t, w, 0, "run", "-d", "--name", "bg", "--", "sleep", "100")
+	if err := os.Remove(plan("bg")); err != nil {
+		t.Fatal(err)
+	}
+	refuses("bg", "no such file or directory; sbx restart bg writes it again")
+	sbx(t, w, 0, "restart", "-t", "0", "bg")
+	sbx(t, w, 0, "port", "bg")
+	sbx(t, w, 0, "rm", "-f", "bg")
 	empty(t, w)
 }
 

@@ -122,15 +122,20 @@ func inspect(r *state.Record) inspected {
 	return i
 }
 
-// PlanOf is what a sandbox was built of.
+// PlanOf is what a sandbox was built of. One without a record is asked for it, and r is
+// that record then.
 func PlanOf(r *state.Record) (*sandbox.Plan, error) {
+	if r.Unrecorded { // it may have had a name, and its directory be gone
+		summoned, err := state.Summon(r)
+		if err != nil {
+			return nil, fmt.Errorf("looking for the plan of %s: %w", r.Name, err)
+		}
+		*r = summoned
+	}
 	path := filepath.Join(state.Dir(r.ID), state.PlanFile)
 	text, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) && !r.Detached {
-		return nil, &unknownPlanError{r.Name}
-	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the plan of %s: %w", r.Name, err)
+		return nil, planError(r, err)
 	}
 	var plan sandbox.Plan
 	if err := json.Unmarshal(text, &plan); err != nil {
@@ -139,11 +144,17 @@ func PlanOf(r *state.Record) (*sandbox.Plan, error) {
 	return &plan, nil
 }
 
-// unknownPlanError is os.ErrNotExist of the plan of a sandbox that writes none.
-type unknownPlanError struct{ name string }
-
-func (e *unknownPlanError) Error() string {
-	return fmt.Sprintf("the plan of %s is known to who started it alone: it has no name and is not detached; start it with --name", e.name)
+// planError says why the plan of a sandbox can't be read.
+func planError(r *state.Record, err error) error {
+	switch {
+	case !errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("reading the plan of %s: %w", r.Name, err)
+	case !r.Detached && r.Name == state.DerivedName(r.ID):
+		return fmt.Errorf("the plan of %s is known to who started it alone: it has no name and is not detached; start it with --name, or give it one: sbx rename %s NAME", r.Name, r.Name)
+	case r.Status == state.Starting:
+		return fmt.Errorf("%s has no plan yet; try again when sbx ps says that it is up", r.Name)
+	case r.Detached && r.Alive():
+		return fmt.Errorf("the plan of %s is gone: %w; sbx restart %s writes it again", r.Name, err, r.Name)
+	}
+	return fmt.Errorf("the plan of %s is gone: %w; start it again to have one", r.Name, err)
 }
-
-func (e *unknownPlanError) Unwrap() error { return os.ErrNotExist }
