@@ -136,10 +136,15 @@ func NotRunning(r *state.Record) error {
 // Dial connects to a sandbox's supervisor, which is to answer: one that is stopped
 // would not.
 func Dial(r *state.Record) (*control.Conn, error) {
-	if pid := r.Supervisor.PID; r.Alive() && r.Supervisor.Stopped() {
-		return nil, fmt.Errorf("the supervisor of %s (process %d) is stopped and does not answer; continue it in its terminal with fg, or with kill -CONT %d", r.Name, pid, pid)
+	if r.Alive() && r.Supervisor.Stopped() {
+		return nil, stopped(r)
 	}
 	return DialAndWait(r)
+}
+
+func stopped(r *state.Record) error {
+	pid := r.Supervisor.PID
+	return fmt.Errorf("the supervisor of %s (process %d) is stopped and does not answer; continue it in its terminal with fg, or with kill -CONT %d", r.Name, pid, pid)
 }
 
 // DialAndWait is Dial for who waits for as long as it takes.
@@ -181,11 +186,25 @@ func ask(r *state.Record, q control.Request) error {
 	if err := c.Ask(q); err != nil {
 		return err
 	}
+	for !comes(c) { // it can have been stopped since
+		if q.Op == control.Restart {
+			r.Supervisor.Continue() // stopped, it would neither end nor start anything
+		} else if r.Supervisor.Stopped() {
+			return stopped(r)
+		}
+	}
 	reply, _, err := c.Answer()
 	if err == nil && reply.Event == control.Ended {
 		return overtaken(r.Name, &reply)
 	}
 	return Closing(r, err)
+}
+
+// comes waits a while for a reply.
+func comes(c *control.Conn) bool {
+	const patience = 2000 // milliseconds
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(c.FD()), Events: unix.POLLIN}}, patience)
+	return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
 }
 
 // overtaken is the error of who asked for something, and got the sandbox's end. Its
@@ -333,12 +352,7 @@ func BeginStop(inv *cli.Invocation, r *state.Record, request func(*state.Record)
 // rouse waits for a reply to whoever asked for a sandbox's end. A supervisor that is
 // stopped goes on, as it would end nothing.
 func rouse(c *control.Conn, r *state.Record) {
-	const patience = 2000 // milliseconds
-	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(c.FD()), Events: unix.POLLIN}}, patience)
-		if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
-			return
-		}
+	for !comes(c) {
 		r.Supervisor.Continue()
 	}
 }

@@ -18,20 +18,6 @@ import (
 	"github.com/sbx-sandbox/sbx/test/world"
 )
 
-// stop stops a supervisor, which goes on when the test ends, if not before.
-func stop(t *testing.T, supervisor int) {
-	t.Helper()
-	p, err := state.Look(supervisor)
-	if err == nil {
-		err = unix.Kill(supervisor, unix.SIGSTOP)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Kill(supervisor, unix.SIGCONT) })
-	waitFor(t, "the stop", p.Stopped)
-}
-
 // TestToldAtTheEnd: SIGTERM to the supervisor ends a sandbox for good also when its
 // command has just ended, and it looks at what that has left in the project.
 func TestToldAtTheEnd(t *testing.T) {
@@ -47,7 +33,7 @@ func TestToldAtTheEnd(t *testing.T) {
 		}
 		return command != 0
 	})
-	stop(t, r.SupervisorPID)
+	stopProcess(t, r.SupervisorPID)
 	_ = unix.Kill(command, unix.SIGKILL)
 	waitFor(t, "the command's end", func() bool { return len(descendants(t, r.PID)) == 0 })
 	_ = unix.Kill(r.SupervisorPID, unix.SIGTERM)
@@ -265,7 +251,7 @@ func TestExecInterrupted(t *testing.T) {
 	w := world.New(t)
 	sbx(t, w, 0, "run", "-d", "--name", "s", "--", "sleep", "100")
 	supervisor := inspect(t, w, "s").State.SupervisorPID
-	stop(t, supervisor)
+	stopProcess(t, supervisor)
 	exec := w.Command(w.Sbx, "exec", "s", "true")
 	said, err := os.Create(filepath.Join(t.TempDir(), "stderr")) // no pipe: the supervisor holds it, too
 	if err != nil {
