@@ -187,7 +187,7 @@ func (r *resolver) gitInside(file, dir string) {
 	places := []string{real}
 	common, err := r.line(path.Join(real, "commondir"))
 	switch e, look := r.facts.Files.Resolve(real, ""); {
-	case errors.Is(look, unix.ENOENT), errors.Is(look, unix.ENOTDIR), look == nil && !e.IsDir:
+	case errors.Is(look, unix.ENOENT), errors.Is(look, unix.ENOTDIR), errors.Is(look, unix.ENAMETOOLONG), look == nil && !e.IsDir:
 		r.note("info", "workspace", "workspace.git", "%s names %s, where no repository is and none can be kept from being made; the host's git runs what a new one says", file, real)
 		return
 	case look != nil:

@@ -73,6 +73,7 @@ func TestGitInside(t *testing.T) {
 		{"writable", `workspace.git = "rw"`, repo, nil, ""},
 		{"no repository yet", "", repo + "-" + real + "/HEAD", inPlace(git, "="+real, real+"/config", real+"/hooks"), "info: in " + real + " are not there"},
 		{"not there", "", file, inPlace(git), "info: " + git + " names " + real + ", where no repository is"},
+		{"a long name", "", git + " @1000 = \"gitdir: " + strings.Repeat("g", 300) + "\\n\"\n", inPlace(git), "info: " + git + " names /home/dev/proj/ggg"},
 		{"a file", "", file + real + " @1000", inPlace(git), "info: " + git + " names " + real + ", where no repository is"},
 		{"with a part elsewhere", "", repo + real + "/commondir = \"../common\\n\"\n/home/dev/proj/common/HEAD\n/home/dev/proj/common/objects/\n/home/dev/proj/common/refs/\n", inPlace(git, real, "/home/dev/proj/common"), ""},
 		{"the workspace itself", "", git + " @1000 = \"gitdir: .\\n\"\n/home/dev/proj/config @1000\n", inPlace(git, "/home/dev/proj/config"), "info: in /home/dev/proj are not there"},
