@@ -26,8 +26,8 @@ func (r Ref) String() string {
 	return r.Path
 }
 
-// projectFile is the name of a project's own profile.
-const projectFile = ".sbx.toml"
+// ProjectFile is the name of a project's own profile.
+const ProjectFile = ".sbx.toml"
 
 // maxFile is the size of the largest profile that is read, in bytes.
 const maxFile = 1 << 20
@@ -94,7 +94,7 @@ func findFile(ref string, e Env) (Ref, error) {
 	}
 	st, err := e.Seen.Stat(path)
 	if err == nil && st.Mode&syscall.S_IFMT == syscall.S_IFDIR {
-		path = filepath.Join(path, projectFile)
+		path = filepath.Join(path, ProjectFile)
 		_, err = e.Seen.Stat(path)
 	}
 	if err != nil {
@@ -180,14 +180,14 @@ func Discover(cwd string, e Env) (path string, ok bool, err error) {
 	for first, dev := true, uint64(0); filepath.IsAbs(dir) && dir != e.Home; first, dir = false, filepath.Dir(dir) {
 		st, err := e.Seen.Stat(dir)
 		if err != nil {
-			return "", false, fmt.Errorf("looking for %s in %s: %w", projectFile, dir, err)
+			return "", false, fmt.Errorf("looking for %s in %s: %w", ProjectFile, dir, err)
 		}
 		foreign := int(st.Uid) != e.UID && st.Uid != 0 || st.Mode&0o002 != 0 // sticky or not: /tmp is shared
 		if foreign || !first && uint64(st.Dev) != dev {
 			return "", false, nil
 		}
 		dev = uint64(st.Dev)
-		file := filepath.Join(dir, projectFile)
+		file := filepath.Join(dir, ProjectFile)
 		switch st, err := e.Seen.Lstat(file); {
 		case err == nil:
 			own := int(st.Uid) == e.UID || st.Uid == 0
@@ -196,7 +196,7 @@ func Discover(cwd string, e Env) (path string, ok bool, err error) {
 			}
 			return file, own, nil
 		case !errors.Is(err, fs.ErrNotExist):
-			return "", false, fmt.Errorf("looking for %s in %s: %w", projectFile, dir, err)
+			return "", false, fmt.Errorf("looking for %s in %s: %w", ProjectFile, dir, err)
 		}
 		if dir == "/" {
 			break

@@ -69,7 +69,7 @@ func open(ref Ref, e Env) (*layer, error) {
 // stem makes a profile's name from its file's.
 func stem(path string) string {
 	base := strings.TrimSuffix(filepath.Base(path), ".toml")
-	if filepath.Base(path) == projectFile {
+	if filepath.Base(path) == ProjectFile {
 		base = filepath.Base(filepath.Dir(path))
 	}
 	return sanitize(base)

@@ -96,7 +96,7 @@ func (m *merged) findWorkspace() {
 	}
 	last := m.layers[len(m.layers)-1]
 	m.workspace = m.env.Cwd
-	if filepath.Base(last.path) == projectFile {
+	if filepath.Base(last.path) == ProjectFile {
 		m.workspace = last.dir
 	}
 	for i, l := range slices.Backward(m.layers) {

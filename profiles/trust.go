@@ -104,7 +104,7 @@ func isProject(path string, e Env) bool {
 	if dir == e.userDir() || dir == e.systemDir() {
 		return false
 	}
-	if filepath.Base(path) == projectFile || e.Cwd != "" && within(path, e.Cwd) || e.inWorkTree(dir) {
+	if filepath.Base(path) == ProjectFile || e.Cwd != "" && within(path, e.Cwd) || e.inWorkTree(dir) {
 		return true
 	}
 	real, err := e.Seen.EvalSymlinks(path)

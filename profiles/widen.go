@@ -595,7 +595,7 @@ func (p *Profile) ownWorkspace() bool {
 		return false
 	}
 	dir, last := m.env.Cwd, m.layers[len(m.layers)-1]
-	if filepath.Base(last.path) == projectFile {
+	if filepath.Base(last.path) == ProjectFile {
 		dir = last.dir
 	}
 	if dir == "" {

@@ -38,7 +38,7 @@ type fakeFiles struct {
 //	/x = "a\n"         a file with what is in it, as Go quotes it
 //	/dev/null c        a device; b, s and p for block device, socket, FIFO
 //	/x @1000 *2 o+w    owner, number of names, writable by everybody; sticky
-//	/x/ shut           a directory that can't be searched
+//	/x/ shut           a directory that can't be searched; unlisted: not listed
 //
 // A later line replaces an earlier one, and "-/path" removes it.
 func tree(list ...string) *fakeFiles {
@@ -78,6 +78,8 @@ func (f *fakeFiles) put(line string) {
 			e.Mode |= 0o002
 		case w == "shut":
 			e.Mode &^= 0o111
+		case w == "unlisted":
+			e.Mode &^= 0o444
 		case w == "sticky":
 			e.Mode |= unix.S_ISVTX
 		default:
@@ -202,6 +204,9 @@ func (f *fakeFiles) Disk(p string) (string, error) {
 
 func (f *fakeFiles) Names(dir string) ([]string, error) {
 	f.use(dir)
+	if e := f.nodes[dir]; e.IsDir && e.Mode&0o444 == 0 {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: unix.EACCES}
+	}
 	var names []string
 	for p := range f.nodes {
 		if p != "/" && path.Dir(p) == dir {

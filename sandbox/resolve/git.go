@@ -130,13 +130,17 @@ type repository struct {
 // left it.
 func (r *resolver) gitFile(file string) {
 	dir, err := r.pointer(file)
-	if err == nil && within(dir, r.space) {
+	_, real := r.walk(dir) // where git gets by it
+	if err == nil && within(real, r.space) {
 		r.gitInside(file, dir)
 		return
 	}
 	var repo repository
 	if err == nil {
-		repo, err = r.named(file, dir)
+		repo, err = r.named(file, path.Clean(dir))
+	}
+	if err != nil {
+		r.elsewhere = dir
 	}
 	if err != nil {
 		r.note("warning", "workspace", "workspace.git", "%s names a repository that is not shown, so git does not work inside: %v", file, err)
@@ -185,7 +189,7 @@ func (r *resolver) gitInside(file, dir string) {
 		return
 	}
 	places := []string{real}
-	common, err := r.line(path.Join(real, "commondir"))
+	common, err := r.gitPath(path.Join(real, "commondir"), "", real)
 	switch e, look := r.facts.Files.Resolve(real, ""); {
 	case errors.Is(look, unix.ENOENT), errors.Is(look, unix.ENOTDIR), errors.Is(look, unix.ENAMETOOLONG), look == nil && !e.IsDir:
 		r.note("info", "workspace", "workspace.git", "%s names %s, where no repository is and none can be kept from being made; the host's git runs what a new one says", file, real)
@@ -193,7 +197,7 @@ func (r *resolver) gitInside(file, dir string) {
 	case look != nil:
 		err = look
 	case err == nil:
-		if common = absolute(common, real); within(common, r.space) && common != real {
+		if _, common = r.walk(common); common != real {
 			places = append(places, common)
 		}
 	case errors.Is(err, unix.ENOENT):
@@ -204,6 +208,9 @@ func (r *resolver) gitInside(file, dir string) {
 		return
 	}
 	for _, place := range places {
+		if !slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool { return writable(&m) && within(place, m.Source) }) && !within(place, r.space) {
+			continue // nothing shows it to be written
+		}
 		if r.prof.Workspace.Git == "ro" && place != r.space && r.looksLike(places[len(places)-1], real) == nil {
 			r.kept = append(r.kept, kept{place, true})
 		} else {
@@ -214,15 +221,44 @@ func (r *resolver) gitInside(file, dir string) {
 
 // pointer is the directory that a .git file names (gitrepository-layout(5)).
 func (r *resolver) pointer(file string) (dir string, err error) {
-	text, err := r.line(file)
+	return r.gitPath(file, "gitdir: ", r.space)
+}
+
+// gitPath is the path that a file of git's holds after a prefix, from the directory dir
+// where it is relative: as git reads it, which takes much for a path. It may lead over
+// links, also before a "..".
+func (r *resolver) gitPath(file, prefix, dir string) (string, error) {
+	const most = 1 << 20 // git's own bound on a .git file
+	text, err := r.facts.Files.Text(file, most)
 	if err != nil {
 		return "", err
 	}
-	text, ok := strings.CutPrefix(text, "gitdir: ")
+	text, _, _ = strings.Cut(text, "\x00")
+	text, ok := strings.CutPrefix(strings.TrimRight(text, "\r\n"), prefix)
 	if !ok || text == "" {
-		return "", errors.New(`it is no line "gitdir: PATH"`)
+		return "", fmt.Errorf("it is no line %q", prefix+"PATH")
 	}
-	return absolute(text, r.space), nil
+	if !path.IsAbs(text) {
+		text = dir + "/" + text
+	}
+	if len(text) >= unix.PathMax { // nothing gets by it, git included
+		return "", fmt.Errorf("%s names a path of %d bytes: %w", file, len(text), unix.ENAMETOOLONG)
+	}
+	return text, nil
+}
+
+// gitElsewhere keeps the repository that a .git file names and that is not shown for it,
+// where another mount of the profile's shows it.
+func (r *resolver) gitElsewhere() {
+	if r.elsewhere == "" {
+		return
+	}
+	_, real := r.walk(r.elsewhere)
+	if slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool {
+		return writable(&m) && (within(real, m.Source) || within(path.Dir(path.Dir(real)), m.Source))
+	}) {
+		r.gitInside(path.Join(r.space, ".git"), r.elsewhere)
+	}
 }
 
 // named judges the repository in dir, which a .git file names: it wants to see that it

@@ -201,12 +201,13 @@ func TestGitPointers(t *testing.T) {
 	)
 	to := func(dir string) string { return git + " @1000 = \"gitdir: " + dir + "\\n\"\n" }
 	for _, tt := range []struct{ name, host, want string }{
-		{"empty", git + ` @1000 = ""` + "\n", git + " is not one line"},
+		{"empty", git + ` @1000 = ""` + "\n", `it is no line "gitdir: PATH"`},
 		{"of another kind", git + ` @1000 = "x\n"`, `it is no line "gitdir: PATH"`},
 		{"without a path", git + ` @1000 = "gitdir: \n"`, `it is no line "gitdir: PATH"`},
-		{"two lines", git + ` @1000 = "gitdir: /home/dev/main/.git/worktrees/proj\n/x\n"` + "\n", git + " is not one line"},
-		{"a zero byte", git + ` @1000 = "gitdir: /home\x00/dev\n"`, git + " is not one line"},
-		{"large", git + ` @1000 = "gitdir: ` + strings.Repeat("/a", 3000) + `"`, "not a small file"},
+		{"two lines", git + ` @1000 = "gitdir: /home/dev/main/.git/worktrees/proj\n/x\n"` + "\n", "open " + wt + "\n/x: no such file or directory"},
+		{"a zero byte", git + ` @1000 = "gitdir: /home\x00/dev\n"`, "/home holds the workspace"},
+		{"large", git + ` @1000 = "gitdir: ` + strings.Repeat("/a", 3000) + `"`, git + " names a path of 6000 bytes: file name too long"},
+		{"very large", git + ` @1000 = "gitdir: ` + strings.Repeat("/a", 1<<19) + `"`, "not a small file"},
 		{"to nothing", to("/home/dev/none"), "open /home/dev/none: no such file or directory"},
 		{"to the home", to("/home/dev"), "/home/dev holds the workspace"},
 		{"to the root", to("/"), "/ holds the workspace"},

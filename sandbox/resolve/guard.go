@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-sandbox/sbx/profiles"
 	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/host"
 )
@@ -151,9 +152,16 @@ func kindOf(dir bool) string {
 // renamed away.
 func (r *resolver) guards() {
 	guards := map[string]int{}
+	r.gitElsewhere()
 	r.protect(guards)
-	for _, m := range r.plan.Mounts {
-		if r.pin[m.Target] && m.Kind == sandbox.Mask {
+	for _, m := range slices.Clone(r.plan.Mounts) {
+		switch m.Kind {
+		case sandbox.Mask:
+			r.judgeLink(&m)
+			if r.pin[m.Target] || strings.HasPrefix(m.From, "mounts.") {
+				r.keep(m.Target, guards)
+			}
+		case sandbox.Bind, sandbox.Tmpfs, sandbox.Layers:
 			r.keep(m.Target, guards)
 		}
 	}
@@ -161,6 +169,17 @@ func (r *resolver) guards() {
 	for _, f := range r.prof.Files {
 		if strings.HasPrefix(f, "/") {
 			paths = append(paths, f)
+		}
+	}
+	for _, entry := range r.prof.Process.Secrets {
+		if s := r.prof.Secret(entry); s.File != "" { // what it leads to is handed out
+			paths = append(paths, s.File)
+		}
+	}
+	if r.space != "" { // it may rule another run
+		own := path.Join(r.space, profiles.ProjectFile)
+		if e, err := r.facts.Files.Lstat(own); err == nil && e.Type() == unix.S_IFREG {
+			paths = append(paths, own)
 		}
 	}
 	paths = append(paths, r.programs()...)
@@ -191,30 +210,69 @@ func (r *resolver) programs() []string {
 		return nil
 	}
 	list := []string{r.facts.Exe}
-	for _, dir := range host.PlumbingDirs(r.facts.Exe) {
-		if !slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool {
-			return m.Kind == sandbox.Bind && !m.ReadOnly && (within(dir, m.Source) || within(m.Source, dir))
-		}) {
-			continue
+	dirs := host.PlumbingDirs(r.facts.Exe)
+	writable := func(p string) string {
+		for _, m := range r.plan.Mounts {
+			if m.Kind == sandbox.Bind && !m.ReadOnly && within(p, m.Source) {
+				return m.From
+			}
 		}
-		if dir == path.Dir(r.facts.Exe) && r.shut(r.facts.Exe) != "" {
-			break // guard says so of the binary
-		}
-		for _, name := range host.PlumbingNames {
-			list = append(list, path.Join(dir, name))
+		return ""
+	}
+	if writable(dirs[0]) == "" && writable(dirs[1]) == "" || r.shut(r.facts.Exe) != "" { // guard says so of the binary
+		return list
+	}
+	for _, name := range host.PlumbingNames {
+		for _, dir := range dirs { // the first one is taken
+			p := path.Join(dir, name)
+			from := writable(p)
+			_, err := r.facts.Files.Lstat(p)
+			if errors.Is(err, unix.ENOENT) && from != "" && r.canMake(dir) {
+				r.fail(&Error{Key: from, Msg: p + " is not there, and the command could make it: sbx would run it", Hint: "install all of sbx's programs, or leave that directory out"})
+				break
+			}
+			if err == nil || from != "" {
+				list = append(list, p) // one that can't be looked at is guard's to refuse
+				break
+			}
 		}
 	}
 	return list
 }
 
-// linkedProfiles are the profiles in sbx's own directories that are links:
-// what they lead to rules a later run and may lie in the project.
+// judgeLink refuses what is hidden only since a link leads to it, where the command
+// could remove the link: the next run would not hide it.
+func (r *resolver) judgeLink(m *sandbox.Mount) {
+	link := r.byLink[m.Target]
+	if link == "" {
+		return
+	}
+	links, _ := r.walk(link)
+	for _, l := range links {
+		if r.replaceable(l) && slices.ContainsFunc(r.plan.Mounts, func(b sandbox.Mount) bool { return writable(&b) && within(l, b.Source) }) {
+			r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s is hidden since %s, a symbolic link that the command could replace, leads to it", m.Target, l), Hint: "name the place that it leads to as well"})
+			return
+		}
+	}
+}
+
+// linkedProfiles are the profiles in sbx's own directories that are links, and what is a
+// link itself of what holds profiles, trust and overlays: what they lead to rules a later
+// run and may lie in the project.
 func (r *resolver) linkedProfiles() []string {
 	var list []string
 	for _, d := range r.StateDirs {
+		for _, name := range []string{"profiles", "trust", "overlays"} {
+			if e, err := r.facts.Files.Lstat(path.Join(d, name)); err == nil && e.Type() == unix.S_IFLNK {
+				list = append(list, path.Join(d, name))
+			}
+		}
 		dir := path.Join(d, "profiles")
-		names, _ := r.facts.Files.Names(dir) // one that is not there has none
-		for _, n := range names {
+		names, err := r.facts.Files.Names(dir)
+		if r.unseen(dir, err) != nil {
+			r.fail(&Error{Msg: "looking for your profiles, which are to stay as they are", Hint: "make the directory readable: chmod u+rx " + dir, Err: err})
+		}
+		for _, n := range names { // one that is not there has none
 			if e, err := r.facts.Files.Lstat(path.Join(dir, n)); err == nil && e.Type() == unix.S_IFLNK {
 				list = append(list, path.Join(dir, n))
 			}
@@ -227,13 +285,26 @@ func (r *resolver) linkedProfiles() []string {
 // found, and not be hidden, by the next run.
 func (r *resolver) keep(target string, guards map[string]int) {
 	cover := r.covering(path.Dir(target), len(r.plan.Mounts))
-	for cover != nil && cover.Kind == sandbox.Guard && !cover.ReadOnly { // pinned for another
+	for cover != nil && cover.Kind == sandbox.Guard { // for another
 		cover = r.covering(path.Dir(cover.Target), len(r.plan.Mounts))
 	}
-	if cover == nil || cover.Kind != sandbox.Bind || cover.ReadOnly {
+	if cover == nil || cover.Kind != sandbox.Bind {
 		return
 	}
-	r.pinAbove(*cover, target, "so that what is hidden in it is found again", guards)
+	// It may be shown in other places, too.
+	place := hostPath(*cover, target)
+	for _, b := range slices.Clone(r.plan.Mounts) {
+		if b.Kind != sandbox.Bind || b.ReadOnly || !b.IsDir || !within(place, b.Source) || place == b.Source {
+			continue
+		}
+		for _, dir := range between(b.Target, path.Join(b.Target, place[len(b.Source):])) {
+			at := r.covering(dir, len(r.plan.Mounts))
+			if at == nil || at.Kind != sandbox.Bind && at.Kind != sandbox.Guard || hostPath(*at, dir) != hostPath(b, dir) {
+				break // something else is there
+			}
+			r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(b, dir), IsDir: true, Why: "so that what is put over it is found again"}, guards)
+		}
+	}
 }
 
 func (r *resolver) guard(p string, guards map[string]int) {
@@ -263,6 +334,9 @@ func (r *resolver) guard(p string, guards map[string]int) {
 				continue
 			}
 			if !slices.Contains(r.StateDirs, p) {
+				if real != path.Clean(p) {
+					r.fail(&Error{Msg: fmt.Sprintf("%s leads to %s, which is not there and could be made by the command; it would rule a later run", p, real), Hint: "make it, or remove the link"})
+				}
 				continue
 			}
 			r.plan.Create = append(r.plan.Create, real) // else it could be planted

@@ -83,6 +83,10 @@ func (r *resolver) protectOne(p, key string, guards map[string]int) {
 	if errors.Is(err, unix.ENOENT) {
 		return // gone meanwhile, or a link to nothing
 	}
+	if errors.Is(err, unix.EACCES) { // the command may have closed the way, and could open it
+		r.fail(&Error{Key: key, Msg: "looking for what is to be protected", Hint: "make it readable, or remove " + p, Err: err})
+		return
+	}
 	if err != nil {
 		r.note("warning", "workspace", key, "%s can't be protected: %v", p, err)
 		return

@@ -132,6 +132,7 @@ type resolver struct {
 	links  map[string]string // symbolic links of the new root: path -> absolute target
 	space  string            // the workspace's real path, "" for none
 	linked map[string]bool   // what is hidden since a link leads to it, and need not be visible
+	byLink map[string]string // what is hidden for no other reason: the link
 	pin    map[string]bool   // what is hidden by the place it has, see keep
 	// keysRefused says that the system call filter refuses all that reaches keys.
 	keysRefused bool
@@ -139,6 +140,7 @@ type resolver struct {
 	asImage     bool   // it is the user that the image names
 	ownCommand  bool   // it is the image's own
 	kept        []kept // what of the workspace's repository stays as it is
+	elsewhere   string // the repository that a .git file names and that is not shown
 	// sockets are the targets of binds that are sockets.
 	sockets map[string]bool
 }

@@ -103,12 +103,16 @@ func (r *resolver) mayCome(m *sandbox.Mount, above string, err error) bool {
 	return false
 }
 
+// others is who else can write, beside the owner: the group, or by access control lists
+// (acl(5)) whoever they name, and everybody.
+const others = 0o022
+
 // canMake says that the caller can make something in the directory p, or the first one
 // above it that is there.
 func (r *resolver) canMake(p string) bool {
 	for {
 		if e, err := r.facts.Files.Lstat(p); err == nil {
-			return e.UID == r.facts.UID || e.Mode&0o002 != 0
+			return e.UID == r.facts.UID || e.Mode&others != 0
 		}
 		if p == "/" {
 			return false
@@ -134,7 +138,7 @@ func (r *resolver) shut(p string) string {
 // replaceable says that the command may put something else in the place of p, which is
 // there, as far as owners and modes tell (inode(7), "The file type and mode").
 func (r *resolver) replaceable(p string) bool {
-	const sticky, others = unix.S_ISVTX, 0o022
+	const sticky = unix.S_ISVTX
 	dir, err := r.facts.Files.Lstat(path.Dir(p))
 	if err != nil || dir.UID == r.facts.UID {
 		return true

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -92,9 +93,35 @@ func TestGitInside(t *testing.T) {
 // TestPlumbingGuarded: the programs that sbx starts stay as they are where the command
 // could write them.
 func TestPlumbingGuarded(t *testing.T) {
-	in := input(t, "", "/home/dev/proj/bin/sbx @1000\n/home/dev/proj/bin/sbx-net @1000\n/home/dev/proj/libexec/sbx/sbx-store @1000")
-	in.Facts.Exe = "/home/dev/proj/bin/sbx"
-	same(t, "guards", guarded(planned(t, in)), inPlace("=/home/dev/proj/bin", "/home/dev/proj/bin/sbx", "/home/dev/proj/bin/sbx-net", "=/home/dev/proj/libexec", "=/home/dev/proj/libexec/sbx", "/home/dev/proj/libexec/sbx/sbx-store"))
+	const (
+		bin, lib = "/home/dev/proj/bin", "/home/dev/proj/libexec/sbx"
+		built    = bin + "/ @1000\n" + bin + "/sbx @1000\n" + bin + "/sbx-net @1000\n" + bin + "/sbx-scope @1000\n" + bin + "/sbx-store @1000\n"
+		put      = bin + "/ @1000\n" + bin + "/sbx @1000\n" + lib + "/ @1000\n" + lib + "/sbx-net @1000\n" + lib + "/sbx-scope @1000\n" + lib + "/sbx-store @1000\n"
+	)
+	for _, tt := range []struct {
+		name, text, host, exe string
+		want                  []string
+		fault                 string
+	}{
+		{name: "beside it", host: built, exe: bin + "/sbx", want: inPlace("="+bin, bin+"/sbx", bin+"/sbx-net", bin+"/sbx-scope", bin+"/sbx-store")},
+		{name: "one is missing", host: built + "-" + bin + "/sbx-store", exe: bin + "/sbx", fault: bin + "/sbx-store is not there, and the command could make it"},
+		{name: "in libexec, beside it could be another", host: put, exe: bin + "/sbx", fault: bin + "/sbx-net is not there, and the command could make it"},
+		{name: "in libexec, which alone is written", text: "workspace.access = \"ro\"\n[mounts.\"/home/dev/proj/libexec\"]\ntype = \"bind\"\nsource = \"/home/dev/proj/libexec\"\naccess = \"rw\"", host: put, exe: bin + "/sbx",
+			want: inPlace("="+lib, lib+"/sbx-net", lib+"/sbx-scope", lib+"/sbx-store")},
+		{name: "not ours to write", text: "[mounts.\"/usr\"]\ntype = \"bind\"\nsource = \"/usr\"\naccess = \"rw\"", exe: "/usr/bin/sbx", want: inPlace("=/usr/bin", "/usr/bin/sbx")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := input(t, tt.text, tt.host)
+			in.Facts.Exe = tt.exe
+			if tt.fault != "" {
+				if list := faults(t, in); len(list) == 0 || !strings.Contains(list[0], tt.fault) {
+					t.Errorf("%q, want %q", list, tt.fault)
+				}
+				return
+			}
+			same(t, "guards", guarded(planned(t, in)), tt.want)
+		})
+	}
 }
 
 // TestRecordsPlaces: what a run makes, hides, says and refuses of places where records
@@ -145,5 +172,65 @@ func TestRecordsPlaces(t *testing.T) {
 				t.Errorf("it makes %q, hides %q and says %q", made, masked, notes)
 			}
 		})
+	}
+}
+
+// TestStays: what a first run could change for a second one stays as it is, or the run is
+// refused.
+func TestStays(t *testing.T) {
+	const (
+		proj = "/home/dev/proj"
+		own  = proj + "/ @1000\n"
+		git  = own + proj + "/.git @1000 = "
+		repo = proj + "/real/HEAD @1000\n" + proj + "/real/config @1000\n" + proj + "/real/objects/ @1000\n" + proj + "/real/refs/ @1000\n"
+		conf = "/home/dev/.config/sbx"
+	)
+	mount := func(target, kind string) string { return "[mounts.\"" + target + "\"]\ntype = \"" + kind + "\"\n" }
+	state := func(in *Input) { in.StateDirs = []string{conf} }
+	for _, tt := range []struct {
+		name, text, host string
+		change           func(in *Input)
+		guard            string // among them, with "=" where it can be written below
+		fault            string
+	}{
+		{name: "profiles that are a link into the project", host: own + proj + "/dots/a.toml\n" + conf + "/profiles -> " + proj + "/dots", change: state, guard: proj + "/dots"},
+		{name: "a profile that is a link to nothing", host: own + conf + "/profiles/a.toml -> " + proj + "/a.toml", change: state, fault: "a.toml leads to " + proj + "/a.toml, which is not there"},
+		{name: "profiles that can't be listed", host: own + conf + "/profiles/ @1000 unlisted", change: state, fault: "looking for your profiles"},
+		{name: "a mask", text: mount(proj+"/a/b", "mask"), host: own + proj + "/a/b @1000", guard: "=" + proj + "/a"},
+		{name: "a read-only bind", text: mount(proj+"/a/b", "bind") + "source = \"" + proj + "/a/b\"\naccess = \"ro\"", host: own + proj + "/a/b/ @1000", guard: "=" + proj + "/a"},
+		{name: "a tmpfs", text: mount(proj+"/a/b", "tmpfs"), host: own + proj + "/a/b/ @1000", guard: "=" + proj + "/a"},
+		{name: "what is hidden, in another place", text: "workspace.path = \"" + proj + "/a/b\"\nworkspace.hide = [\"c\"]\n" + mount("/x", "bind") + "source = \"" + proj + "\"\naccess = \"rw\"", host: own + proj + "/a/b/c @1000", guard: "=/x/a"},
+		{name: "hidden by a link", text: "workspace.hide = [\".env\"]", host: own + proj + "/c/env @1000\n" + proj + "/.env -> c/env", fault: "is hidden since " + proj + "/.env, a symbolic link"},
+		{name: "hidden by a link and by its name", text: "workspace.hide = [\".env\", \"c/env\"]", host: own + proj + "/c/env @1000\n" + proj + "/.env -> c/env", guard: "=" + proj + "/c"},
+		{name: "protected by a link, closed", text: "workspace.protect = [\".envrc\"]", host: own + proj + "/c/ @1000 shut\n" + proj + "/c/envrc @1000\n" + proj + "/.envrc -> c/envrc", fault: "looking for what is to be protected"},
+		{name: "a .git file by another way", host: git + "\"gitdir: /w/real\\n\"\n/w -> " + proj + "\n" + repo, guard: proj + "/real"},
+		{name: "a .git file by a link and back", host: git + "\"gitdir: /l/../real\\n\"\n/l -> " + proj + "/sub\n" + repo, guard: proj + "/real"},
+		{name: "a .git file with more in it", host: git + "\"gitdir: real\\x00junk\\n\\n\\n\"\n" + repo, guard: proj + "/real"},
+		{name: "a .git file to what another mount shows", text: mount("/home/dev/o", "bind") + "source = \"/home/dev/o\"\naccess = \"rw\"", host: git + "\"gitdir: /home/dev/l/real\\n\"\n/home/dev/l -> o\n" + strings.ReplaceAll(repo, proj, "/home/dev/o"), guard: "/home/dev/o/real"},
+		{name: "a secret that is a link", text: "process.secrets = [\"t\"]\n[secrets]\nt = \"file:" + proj + "/t\"", host: own + proj + "/t -> /home/dev/.ssh/id_rsa", fault: proj + "/t is a symbolic link that the command could replace"},
+		{name: "a secret in the project", text: "process.secrets = [\"t\"]\n[secrets]\nt = \"file:" + proj + "/t\"", host: own + proj + "/t @1000", guard: proj + "/t"},
+		{name: "the project's profile, where another one rules", host: own + proj + "/.sbx.toml @1000", guard: proj + "/.sbx.toml"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := input(t, tt.text, tt.host)
+			if tt.change != nil {
+				tt.change(&in)
+			}
+			if tt.fault != "" {
+				if list := faults(t, in); len(list) != 1 || !strings.Contains(list[0], tt.fault) {
+					t.Errorf("%q, want %q", list, tt.fault)
+				}
+				return
+			}
+			if list := guarded(planned(t, in)); !slices.Contains(list, inPlace(tt.guard)[0]) && !slices.ContainsFunc(list, func(g string) bool { return strings.HasPrefix(g, tt.guard+" ") }) {
+				t.Errorf("guards %q, want %q", list, tt.guard)
+			}
+		})
+	}
+	p := planned(t, input(t, mount("/host", "bind")+"source = \"/\""))
+	for _, dir := range []string{"/host/proc", "/host/sys"} {
+		if m := at(p, dir); m.Kind != sandbox.Mask {
+			t.Errorf("%s is %+v", dir, m)
+		}
 	}
 }

@@ -45,7 +45,7 @@ func (r *resolver) add(m sandbox.Mount) { r.plan.Mounts = append(r.plan.Mounts, 
 
 func (r *resolver) root() {
 	rt := &r.prof.Root
-	r.links, r.pin, r.linked, r.sockets = map[string]string{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
+	r.links, r.pin, r.linked, r.byLink, r.sockets = map[string]string{}, map[string]bool{}, map[string]bool{}, map[string]string{}, map[string]bool{}
 	r.plan.Root = sandbox.Root{ReadOnly: rt.ReadOnly, Size: rootSize, Inodes: rootInodes, From: "root.source"}
 	r.pseudo()
 	switch {
@@ -421,6 +421,11 @@ func (r *resolver) hide(root, pattern, key string) {
 			r.note("warning", "mounts", key, "%s is hidden, but the file has %d names: it can be read by another of them that is granted", e.Path, e.Links)
 		}
 		r.add(sandbox.Mount{Kind: sandbox.Mask, Target: e.Path, IsDir: e.IsDir, From: key})
+		if e.Path == match {
+			r.byLink[e.Path] = ""
+		} else if _, known := r.byLink[e.Path]; !known {
+			r.byLink[e.Path] = match
+		}
 		r.linked[e.Path] = r.linked[e.Path] || e.Path != match
 		if rest, any := strings.CutPrefix(pattern, "**/"); !any || strings.Contains(rest, "/") {
 			r.pin[e.Path] = true
@@ -537,6 +542,11 @@ func (r *resolver) profileMount(m *profiles.Mount) {
 		}
 		out.Kind, out.Source, out.IsDir, out.Dev, out.Grantable = sandbox.Bind, e.Path, e.IsDir, m.Dev, m.Grantable
 		r.judgeBind(m, e, key)
+		if e.Path == "/" { // as for /proc itself, which judgeBind refuses
+			for _, dir := range []string{"proc", "sys"} {
+				r.add(sandbox.Mount{Kind: sandbox.Mask, Target: path.Join(out.Target, dir), IsDir: true, From: key, Why: "the host's kernel, and its processes"})
+			}
+		}
 	case "overlay":
 		e, ok := r.source(m, key)
 		if !ok {

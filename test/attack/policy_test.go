@@ -159,7 +159,7 @@ func policyRows() []row {
 			}
 			w.Sbx = w.Work + "/bin/sbx"
 			var list []string
-			for _, name := range []string{"bin/sbx", "bin/sbx-net", "libexec/sbx/sbx-store"} {
+			for _, name := range []string{"bin/sbx", "bin/sbx-net", "bin/sbx-scope", "bin/sbx-store"} {
 				program := w.Work + "/" + name
 				if name == "bin/sbx" {
 					w.Write(t, program, string(text))
