@@ -138,6 +138,13 @@ func policyRows() []row {
 				t.Fatal(err)
 			}
 			w.Sbx = bin
+			missing := w.Run(t, w.Sandboxed(w.Profile(t, ""), "true")...)
+			if missing.Code != 125 || !strings.Contains(missing.Err, "bin/sbx-net is not there, and the command could make it") {
+				t.Errorf("without the programs that it starts: status %d, %s", missing.Code, missing.Err)
+			}
+			for _, name := range []string{"sbx-net", "sbx-scope", "sbx-store"} {
+				w.Write(t, w.Work+"/bin/"+name, "")
+			}
 			got := w.Run(t, w.Sandboxed(w.Profile(t, ""), tampering(bin)...)...)
 			if now := content(bin); now != string(text) {
 				t.Errorf("the sandbox changed the binary that runs it, of %d bytes, to %d bytes", len(text), len(now))

@@ -191,6 +191,10 @@ func projectRows() []row {
 			"chmod 000 sub", "chmod 755 sub; cat sub/.env"),
 		twice("around what is hidden, under another name", "[workspace]\nhide = [\"conf/key\"]\n", "WORK/conf/key",
 			"mv conf away; cat away/key", "cat away/key"),
+		twice("around a mask, under another name", "[mounts.\"WORK/conf/key\"]\ntype = \"mask\"\n", "WORK/conf/key",
+			"mv conf away; mkdir conf; touch conf/key; cat away/key", "cat away/key"),
+		twice("around a file system in memory, under another name", "[mounts.\"WORK/a/conf\"]\ntype = \"tmpfs\"\n", "WORK/a/conf/key",
+			"mv a away; mkdir -p a/conf; cat away/conf/key", "cat away/conf/key"),
 		twice("around what is hidden, deeper than a path is long", "[workspace]\nhide = [\"**/.env\"]\n", "WORK/sub/.env",
 			`n=$(printf %0250d 0); mkdir deep; mv sub deep/
 			 for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do mkdir t && mv deep "t/$n" && mv t deep; done`,
@@ -205,7 +209,7 @@ func projectRows() []row {
 				if err := os.Symlink("real", dir+"/link"); err != nil {
 					t.Fatal(err)
 				}
-				cmd := w.Command(w.Sandboxed(w.Profile(t, "[workspace]\nhide = [\".env\", \"link\"]\n"), "cat", ".env", "link", "real", "shown")...)
+				cmd := w.Command(w.Sandboxed(w.Profile(t, "[workspace]\nhide = [\".env\", \"link\", \"real\"]\n"), "cat", ".env", "link", "real", "shown")...)
 				cmd.Dir = dir
 				if got := world.Wait(t, cmd); got.Out != world.Secret {
 					t.Errorf("it printed %q, %q, want what is shown and no more", got.Out, got.Err)
