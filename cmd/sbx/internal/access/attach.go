@@ -112,6 +112,7 @@ type attached struct {
 	inv  *cli.Invocation
 	conn *control.Conn
 	out  [2]int
+	from int    // what is typed comes from it
 	in   int    // -1 for none, and after its end
 	fed  bool   // what is typed is the command's, or was until its end
 	keys []byte // that detach, one after the other
@@ -153,6 +154,14 @@ func (a *attached) relay(r *state.Record, raw *run.Raw) error {
 		return err
 	}
 	defer raw.Restore()
+	if raw.Is {
+		// ctrl-c drops what was typed: a read of what poll(2) has seen could wait, and keep
+		// the signal from being noticed. The caller's descriptor may be others', too.
+		if fd, err := unix.Open("/proc/self/fd/0", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0); err == nil {
+			defer unix.Close(fd)
+			a.from = fd
+		}
+	}
 	a.reads = a.fed || raw.Is // for the keys alone: what is piped in is another's
 	a.resize(raw)
 	buf := make([]byte, 32<<10)
@@ -163,7 +172,7 @@ func (a *attached) relay(r *state.Record, raw *run.Raw) error {
 			{Fd: -1, Events: unix.POLLOUT},
 		}
 		if a.reads && len(a.typing) < len(buf) { // the keys that detach are to be seen, too
-			fds[3].Fd = 0
+			fds[3].Fd = int32(a.from)
 		}
 		if len(a.typing) > 0 {
 			fds[5].Fd = int32(a.in)
@@ -235,7 +244,7 @@ func (a *attached) heard() (ended bool, err error) {
 // input takes what there is on standard input, a terminal or not. hungUp says that
 // nobody is at the other side of it.
 func (a *attached) input(buf []byte, hungUp bool) (detach bool) {
-	n, err := unix.Read(0, buf)
+	n, err := unix.Read(a.from, buf)
 	switch {
 	case err == nil && n > 0:
 		return a.typed(buf[:n])
