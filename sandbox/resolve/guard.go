@@ -159,10 +159,10 @@ func (r *resolver) guards() {
 		case sandbox.Mask:
 			r.judgeLink(&m)
 			if r.pin[m.Target] || strings.HasPrefix(m.From, "mounts.") {
-				r.keep(m.Target, guards)
+				r.keep(m.Target, true, guards)
 			}
 		case sandbox.Bind, sandbox.Tmpfs, sandbox.Layers:
-			r.keep(m.Target, guards)
+			r.keep(m.Target, false, guards)
 		}
 	}
 	paths := slices.Clone(r.StateDirs)
@@ -283,7 +283,9 @@ func (r *resolver) linkedProfiles() []string {
 
 // keep pins the directories above a target: under another name it would not be
 // found, and not be hidden, by the next run.
-func (r *resolver) keep(target string, guards map[string]int) {
+// In a directory of the sandbox's own that outlives it, which has nothing of the host's,
+// only with private.
+func (r *resolver) keep(target string, private bool, guards map[string]int) {
 	cover := r.covering(path.Dir(target), len(r.plan.Mounts))
 	for cover != nil && cover.Kind == sandbox.Guard { // for another
 		cover = r.covering(path.Dir(cover.Target), len(r.plan.Mounts))
@@ -294,7 +296,7 @@ func (r *resolver) keep(target string, guards map[string]int) {
 	// It may be shown in other places, too.
 	place := hostPath(*cover, target)
 	for _, b := range slices.Clone(r.plan.Mounts) {
-		if b.Kind != sandbox.Bind || b.ReadOnly || !b.IsDir || !within(place, b.Source) || place == b.Source {
+		if b.Kind != sandbox.Bind || b.ReadOnly || !b.IsDir || !within(place, b.Source) || place == b.Source || b.Private && !private {
 			continue
 		}
 		for _, dir := range between(b.Target, path.Join(b.Target, place[len(b.Source):])) {
