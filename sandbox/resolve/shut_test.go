@@ -227,8 +227,11 @@ func TestStays(t *testing.T) {
 			}
 		})
 	}
-	p := planned(t, input(t, mount("/host", "bind")+"source = \"/\""))
-	for _, dir := range []string{"/host/proc", "/host/sys"} {
+	p := planned(t, input(t, "workspace.hide = [\".env\", \"sub\"]\n"+mount("/host", "bind")+"source = \"/\"\n"+mount("/x", "bind")+"source = \"/home/dev/proj/sub\"", own+proj+"/.env @1000"))
+	if m := at(p, "/x"); m.Kind != sandbox.Bind {
+		t.Errorf("what is granted itself is %+v", m)
+	}
+	for _, dir := range []string{"/host/proc", "/host/sys", proj + "/.env", "/host" + proj + "/.env", "/host" + proj + "/sub"} {
 		if m := at(p, dir); m.Kind != sandbox.Mask {
 			t.Errorf("%s is %+v", dir, m)
 		}
