@@ -141,8 +141,6 @@ func (r *resolver) gitFile(file string) {
 	}
 	if err != nil {
 		r.elsewhere = dir
-	}
-	if err != nil {
 		r.note("warning", "workspace", "workspace.git", "%s names a repository that is not shown, so git does not work inside: %v", file, err)
 		return
 	}

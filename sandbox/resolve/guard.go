@@ -147,22 +147,24 @@ func kindOf(dir bool) string {
 
 // guards keep sbx's own files out of the command's hands where a writable bind
 // would give them: the profile that rules this run or the next, the trust
-// store and configuration, the binary. Each is bound read-only onto itself, and
-// the directories above it are pinned, since only a mount point can't be
-// renamed away.
+// store and configuration, the binary and what it starts, files of secrets. Each is bound
+// read-only onto itself, and the directories above it are pinned, since only a mount
+// point can't be renamed away. So are those above whatever else lies over a tree of the
+// host's that the command can write.
 func (r *resolver) guards() {
 	guards := map[string]int{}
 	r.gitElsewhere()
 	r.protect(guards)
+	written := slices.DeleteFunc(slices.Clone(r.plan.Mounts), func(m sandbox.Mount) bool { return m.Kind != sandbox.Bind || m.ReadOnly || !m.IsDir })
 	for _, m := range slices.Clone(r.plan.Mounts) {
 		switch m.Kind {
 		case sandbox.Mask:
 			r.judgeLink(&m)
 			if r.pin[m.Target] || strings.HasPrefix(m.From, "mounts.") {
-				r.keep(m.Target, true, guards)
+				r.keep(m.Target, true, written, guards)
 			}
 		case sandbox.Bind, sandbox.Tmpfs, sandbox.Layers:
-			r.keep(m.Target, false, guards)
+			r.keep(m.Target, false, written, guards)
 		}
 	}
 	paths := slices.Clone(r.StateDirs)
@@ -211,7 +213,7 @@ func (r *resolver) programs() []string {
 	}
 	list := []string{r.facts.Exe}
 	dirs := host.PlumbingDirs(r.facts.Exe)
-	writable := func(p string) string {
+	given := func(p string) (from string) { // by which mount p can be written
 		for _, m := range r.plan.Mounts {
 			if m.Kind == sandbox.Bind && !m.ReadOnly && within(p, m.Source) {
 				return m.From
@@ -219,13 +221,13 @@ func (r *resolver) programs() []string {
 		}
 		return ""
 	}
-	if writable(dirs[0]) == "" && writable(dirs[1]) == "" || r.shut(r.facts.Exe) != "" { // guard says so of the binary
+	if given(dirs[0]) == "" && given(dirs[1]) == "" || r.shut(r.facts.Exe) != "" { // guard says so of the binary
 		return list
 	}
 	for _, name := range host.PlumbingNames {
 		for _, dir := range dirs { // the first one is taken
 			p := path.Join(dir, name)
-			from := writable(p)
+			from := given(p)
 			_, err := r.facts.Files.Lstat(p)
 			if errors.Is(err, unix.ENOENT) && from != "" && r.canMake(dir) {
 				r.fail(&Error{Key: from, Msg: p + " is not there, and the command could make it: sbx would run it", Hint: "install all of sbx's programs, or leave that directory out"})
@@ -281,11 +283,11 @@ func (r *resolver) linkedProfiles() []string {
 	return list
 }
 
-// keep pins the directories above a target: under another name it would not be
-// found, and not be hidden, by the next run.
+// keep pins the directories above a target in each of the writable binds that show its
+// place: under another name it would not be found, and not be hidden, by the next run.
 // In a directory of the sandbox's own that outlives it, which has nothing of the host's,
 // only with private.
-func (r *resolver) keep(target string, private bool, guards map[string]int) {
+func (r *resolver) keep(target string, private bool, written []sandbox.Mount, guards map[string]int) {
 	cover := r.covering(path.Dir(target), len(r.plan.Mounts))
 	for cover != nil && cover.Kind == sandbox.Guard { // for another
 		cover = r.covering(path.Dir(cover.Target), len(r.plan.Mounts))
@@ -293,10 +295,9 @@ func (r *resolver) keep(target string, private bool, guards map[string]int) {
 	if cover == nil || cover.Kind != sandbox.Bind {
 		return
 	}
-	// It may be shown in other places, too.
 	place := hostPath(*cover, target)
-	for _, b := range slices.Clone(r.plan.Mounts) {
-		if b.Kind != sandbox.Bind || b.ReadOnly || !b.IsDir || !within(place, b.Source) || place == b.Source || b.Private && !private {
+	for _, b := range written {
+		if !within(place, b.Source) || place == b.Source || b.Private && !private {
 			continue
 		}
 		for _, dir := range between(b.Target, path.Join(b.Target, place[len(b.Source):])) {

@@ -436,16 +436,17 @@ func (r *resolver) hide(root, pattern, key string) {
 // hideAliases hides what workspace.hide and home.hide name in whatever other place a bind
 // or layers show it. What is granted itself stays.
 func (r *resolver) hideAliases() {
+	binds := slices.DeleteFunc(slices.Clone(r.plan.Mounts), func(m sandbox.Mount) bool { return m.Kind != sandbox.Bind && m.Kind != sandbox.Layers })
 	for _, m := range slices.Clone(r.plan.Mounts) {
 		if m.Kind != sandbox.Mask || !strings.HasPrefix(m.From, "workspace.hide") && !strings.HasPrefix(m.From, "home.hide") {
 			continue
 		}
 		place := m.Target // it was looked for on the host
-		for _, b := range slices.Clone(r.plan.Mounts) {
-			if b.Kind != sandbox.Bind && b.Kind != sandbox.Layers || !within(place, b.Source) || place == b.Source {
+		for _, b := range binds {
+			t := path.Join(b.Target, strings.TrimPrefix(place, b.Source))
+			if !within(place, b.Source) || place == b.Source || t == place {
 				continue
 			}
-			t := path.Join(b.Target, place[len(b.Source):])
 			cover := r.covering(t, len(r.plan.Mounts))
 			if cover == nil || cover.Kind != sandbox.Bind && cover.Kind != sandbox.Layers || cover.Target == t || hostPath(*cover, t) != place {
 				continue
