@@ -130,7 +130,7 @@ func TestSeen(t *testing.T) {
 			w.Write(t, w.Work+"/.git", "gitdir: "+w.Home+"/main/.git/worktrees/away\n")
 		}},
 		{name: "hidden, masked and granted", args: "HOME/profiles/p.toml -- true", prep: func(t *testing.T, w *world.World) {
-			w.Profile(t, "[workspace]\nhide = [\"**/*.key\", \"secret\"]\n[home]\nmode = \"tmpfs\"\n[mounts]\n\"/data\" = { source = \"~/data\", access = \"rw\" }\n"+
+			w.Profile(t, "[workspace]\nhide = [\"**/*.key\", \"secret\", \"other\"]\n[home]\nmode = \"tmpfs\"\n[mounts]\n\"/data\" = { source = \"~/data\", access = \"rw\" }\n"+
 				"\"/none\" = { source = \"~/none\", optional = true }\n\"/usr/share\" = { type = \"mask\" }\n")
 			w.Write(t, w.Work+"/deep/down/a.key", "")
 			w.Write(t, w.Home+"/real/f", "")
