@@ -62,7 +62,7 @@ func TestNewAndFind(t *testing.T) {
 	if r, err := s.Find(b.Name); err != nil || r.ID != b.ID {
 		t.Errorf("Find(%q) = %s, %v", b.Name, r.ID, err)
 	}
-	for _, word := range []string{"", "webb", "we", "../" + a.ID, strings.ToUpper(a.ID), "zzzzzzzzzzzz"} {
+	for _, word := range []string{"", "webb", "we", "../" + a.ID, "A" + a.ID[1:], "zzzzzzzzzzzz"} {
 		var none *NotFoundError
 		if r, err := s.Find(word); !errors.As(err, &none) {
 			t.Errorf("Find(%q) = %s, %v", word, r.ID, err)
