@@ -183,7 +183,10 @@ gone() {
 # all_as_root ALL KERNEL runs ALL as the one account, KERNEL as the other.
 all_as_root() {
 	complete "suite as sbxtest" as sbxtest test/run.sh "$1"
-	SBX_TEST_NO_SUBUID=1 complete "kernel tests as sbxtest1" as sbxtest1 test/run.sh "$2"
+	# Breaking things goes the same way without subordinate ids, mostly: few of each.
+	local again=${SBX_FAULT_RUNS-}
+	if [[ $2 == --faults ]]; then again=${again:-20}; fi
+	SBX_FAULT_RUNS=$again SBX_TEST_NO_SUBUID=1 complete "kernel tests as sbxtest1" as sbxtest1 test/run.sh "$2"
 	step "no process left" "$here/run.sh" --gone sbxtest sbxtest1
 	if [[ ${SBX_TEST_VM-} == 1 && $1 == --suite ]]; then
 		complete "tests in a guest" "$here/vm/run.sh" --events
