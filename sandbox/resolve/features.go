@@ -143,7 +143,10 @@ func (r *resolver) require(list []string) {
 			continue
 		}
 		at := slices.IndexFunc(r.plan.Features, func(f sandbox.Feature) bool { return f.Name == name })
+		named := r.featuresOf(name)
 		switch {
+		case at < 0 && named != "":
+			r.fail(&Error{Key: key, Msg: fmt.Sprintf("%s is a key of the profile and not a feature", name), Hint: "require what it asks for: " + named})
 		case at < 0:
 			r.fail(&Error{Key: key, Msg: fmt.Sprintf("%s is required, but the profile sets nothing of the kind", name), Hint: "set it, or drop the requirement; sbx explain lists the features"})
 		case r.plan.Features[at].State != "enforced":
@@ -151,4 +154,15 @@ func (r *resolver) require(list []string) {
 			r.fail(&Error{Key: key, Msg: fmt.Sprintf("%s is required and is %s here: %s", name, f.State, f.Why), Hint: "see sbx doctor"})
 		}
 	}
+}
+
+// featuresOf names the features that a key of the profile asks for.
+func (r *resolver) featuresOf(key string) string {
+	var names []string
+	for _, f := range r.plan.Features {
+		if f.From == key {
+			names = append(names, f.Name)
+		}
+	}
+	return strings.Join(names, ", ")
 }

@@ -262,14 +262,7 @@ func (r *resolver) guardCgroups() {
 func (r *resolver) groupFeatures(add addFeature) {
 	in, got, want := &r.prof.Limits, &r.plan.Cgroup.Limits, GroupLimits(r.prof)
 	lost := func(name, key, controller, state, by, instead string) {
-		why := instead
-		if r.plan.Bare.On() {
-			why += "a sandbox without namespaces has no control group"
-		} else if in.Cgroup == "never" {
-			why += `limits.cgroup is "never"`
-		} else {
-			why += r.noMaker([]string{controller})
-		}
+		why := instead + r.noGroup([]string{controller})
 		add(name, state, by, why, key)
 		r.note("degraded", name, key, "%s: %s", key, why)
 	}
@@ -306,16 +299,29 @@ func (r *resolver) groupFeatures(add addFeature) {
 		}
 	}
 	r.pidsFeature(add, want.PidsMax != 0 && got.PidsMax != 0)
-	if in.Cgroup == "always" {
-		if r.plan.Cgroup.On() {
-			add("cgroup", "enforced", r.groupText(), "", "limits.cgroup")
-		} else {
-			add("cgroup", "missing", "a control group", r.noMaker(nil), "limits.cgroup")
-		}
+	switch {
+	case !WantsCgroup(r.prof, r.facts.UID):
+	case r.plan.Cgroup.On():
+		add("cgroup", "enforced", r.groupText(), "", "limits.cgroup")
+	case in.Cgroup == "always":
+		add("cgroup", "missing", "a control group", r.noMaker(nil), "limits.cgroup")
+	default: // what that takes from each limit is said with the limit
+		add("cgroup", "degraded", "a control group", r.noGroup(needed(want, r.facts.UID == 0)), "limits.cgroup")
 	}
 	if in.Delegate {
 		r.delegateFeature(add)
 	}
+}
+
+// noGroup says why the sandbox has no control group with the controllers.
+func (r *resolver) noGroup(controllers []string) string {
+	switch {
+	case r.plan.Bare.On():
+		return "a sandbox without namespaces has no control group"
+	case r.prof.Limits.Cgroup == "never":
+		return `limits.cgroup is "never"`
+	}
+	return r.noMaker(controllers)
 }
 
 // delegateFeature says whether the command may make control groups, and why not.

@@ -240,7 +240,7 @@ func TestNamespaceFeatures(t *testing.T) {
 	for _, name := range []string{"ipc", "uts", "cgroup_namespace", "network", "egress_policy", "no_nested_namespaces"} {
 		all[name] = "off"
 	}
-	all["memory-limit"], all["pids-limit"], all["landlock"] = "degraded", "enforced", "degraded"
+	all["memory-limit"], all["cgroup"], all["pids-limit"], all["landlock"] = "degraded", "degraded", "enforced", "degraded"
 	same(t, "shared with the host", state(shared), all)
 	same(t, "host name", shared.Hostname, "desk")
 	same(t, "degraded", notes(shared, "degraded"), []string{"limits.memory: limits.memory: it holds for each process, not for all together, since there is no systemd of yours; the group is not delegated"})
@@ -256,6 +256,9 @@ func TestRequire(t *testing.T) {
 		{"degraded", "require = [\"user\", \"memory-limit\"]\n[limits]\nmemory = \"1G\"", []string{"policy.require[1]: memory-limit is required and is degraded here: it holds for each process, not for all together, since there is no systemd of yours; the group is not delegated; see sbx doctor"}},
 		{"off", "require = [\"network\"]\n[network]\nmode = \"host\"", []string{"policy.require[0]: network is required and is off here: shared with the host; see sbx doctor"}},
 		{"not set", "require = [\"memory-limit\"]", []string{"policy.require[0]: memory-limit is required, but the profile sets nothing of the kind; set it, or drop the requirement; sbx explain lists the features"}},
+		{"a group that can't be had", "require = [\"cgroup\"]\n[limits]\nmemory = \"1G\"", []string{"policy.require[0]: cgroup is required and is degraded here: there is no systemd of yours; the group is not delegated; see sbx doctor"}},
+		{"a group that nothing asks for", "require = [\"cgroup\"]", []string{"policy.require[0]: cgroup is required, but the profile sets nothing of the kind; set it, or drop the requirement; sbx explain lists the features"}},
+		{"a key", "require = [\"limits.memory\"]\n[limits]\nmemory = \"1G\"", []string{"policy.require[0]: limits.memory is a key of the profile and not a feature; require what it asks for: memory-limit"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			same(t, "errors", faults(t, input(t, "[policy]\n"+tt.text)), tt.want)
