@@ -183,7 +183,7 @@ func TestFrozenFrom(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	g := fake(t, t.TempDir(), map[string]string{
-		"cpu.stat": "usage_usec 30\nuser_usec 20\nsystem_usec 10\nnr_periods 4\nthrottled_usec 5\n", "memory.current": "4096\n", "memory.peak": "8192\n",
+		"cpu.stat": "usage_usec 30\nuser_usec 20\nsystem_usec 10\nnr_periods 4\nthrottled_usec 5\n", "memory.current": "4096\n", "memory.max": "4096\n", "memory.peak": "8192\n",
 		"pids.current": "3\n", "io.stat": "254:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n8:0 rbytes=1 wbytes=2\n",
 		"memory.pressure": "some avg10=1.25 avg60=0.00 avg300=0.00 total=3\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=1\n",
 		"memory.events":   "low 0\nhigh 4\nmax 3\noom 2\noom_kill 1\n", "pids.events": "max 9\n",
@@ -195,7 +195,7 @@ func TestUsage(t *testing.T) {
 		t.Errorf("%+v, %v, want %+v", u, err, want)
 	}
 	e, err := g.Events()
-	if want := (Events{OOM: 2, OwnOOM: 1, OOMKills: 1, High: 4, PidsMax: 9}); err != nil || e != want {
+	if want := (Events{MemoryMax: 4096, OOM: 2, OwnOOM: 1, OOMKills: 1, High: 4, PidsMax: 9}); err != nil || e != want {
 		t.Errorf("%+v, %v, want %+v", e, err, want)
 	}
 	empty := fake(t, t.TempDir(), nil)

@@ -73,6 +73,8 @@ func quota(text string) (int64, error) {
 
 // Events are how often a group met its limits.
 type Events struct {
+	MemoryMax int64 `json:"memory_max"` // the limit on memory as it is now, in bytes; 0 for none
+
 	OOM      int64 `json:"oom"`       // times that memory could not be had
 	OwnOOM   int64 `json:"own_oom"`   // of those, by the group's own limit and not that of one below or above; 0 before Linux 5.2
 	OOMKills int64 `json:"oom_kills"` // processes killed for it, in the group and below
@@ -83,6 +85,15 @@ type Events struct {
 // Events reads them. A controller that is missing counts nothing.
 func (g Group) Events() (Events, error) {
 	var e Events
+	text, err := g.read("memory.max")
+	switch {
+	case err == nil && text != "max":
+		if e.MemoryMax, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return e, err
+		}
+	case err != nil && !errors.Is(err, unix.ENOENT):
+		return e, err
+	}
 	for _, f := range []struct {
 		file, key string
 		into      *int64

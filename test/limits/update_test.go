@@ -38,6 +38,27 @@ func TestMoreProcesses(t *testing.T) {
 
 // TestUpdate changes the limits of a detached sandbox, and pauses it by its
 // group.
+// TestUpdatedMemory: what killed is the limit as it was by then.
+func TestUpdatedMemory(t *testing.T) {
+	w := newWorld(t)
+	p := w.Profile(t, "[limits]\nmemory = \"300M\"\n")
+	call := func(want int, argv ...string) world.Result {
+		t.Helper()
+		got := w.Run(t, append([]string{w.Sbx}, argv...)...)
+		if got.Code != want {
+			t.Fatalf("sbx %q: status %d, %s", argv, got.Code, got.Err)
+		}
+		return got
+	}
+	call(0, "run", "-d", "--name", "one", p, "--", "sh", "-c", "until test -e go; do sleep 0.1; done; "+w.Probe+" hog 200")
+	defer w.Run(t, w.Sbx, "rm", "-f", "one")
+	call(0, "update", "-m", "64M", "one")
+	w.Write(t, w.Work+"/go", "")
+	if got := call(0, "wait", "one"); got.Out != "137\n" || !strings.Contains(got.Err, "since the sandbox reached limits.memory = 64M (sbx update)") {
+		t.Errorf("%q, %q", got.Out, got.Err)
+	}
+}
+
 func TestUpdate(t *testing.T) {
 	w := newWorld(t)
 	must := func(argv ...string) string {

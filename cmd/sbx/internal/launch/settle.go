@@ -149,8 +149,11 @@ func settle(inv *decision.Run, st run.Status, plan *sandbox.Plan, o *options.Opt
 // outOfMemory says what became of a sandbox that reached its limit.
 func outOfMemory(inv *decision.Run, plan *sandbox.Plan, st run.Status) string {
 	const key = "limits.memory"
-	limit := fmt.Sprintf("%s = %s", key, screen.BytesText(plan.Cgroup.Limits.MemoryMax))
-	if plan.Cgroup.Limits.MemoryMax == 0 {
+	first, now := plan.Cgroup.Limits.MemoryMax, st.Group.MemoryMax
+	limit := fmt.Sprintf("%s = %s", key, screen.BytesText(first))
+	if now != 0 && now != first-first%int64(os.Getpagesize()) { // the kernel counts pages
+		limit = fmt.Sprintf("%s = %s (sbx update)", key, screen.BytesText(now))
+	} else if first == 0 {
 		limit = "a limit on memory that is not its own"
 	} else if at := cli.Origin(inv.Profile, key); at != "" {
 		if p := cli.Place(at); p.Line > 0 {
