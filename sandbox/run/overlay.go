@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sbx-sandbox/sbx/overlay/upper"
 	"github.com/sbx-sandbox/sbx/sandbox"
 )
@@ -55,8 +57,11 @@ func forget(o *sandbox.Overlay) {
 }
 
 func taken(o *sandbox.Overlay, err error) error {
-	if errors.Is(err, os.ErrExist) {
+	switch {
+	case errors.Is(err, os.ErrExist):
 		return fmt.Errorf("an overlay %s came to be meanwhile; choose another name, or try again to go on with it", o.Name)
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return fmt.Errorf("making the overlay %s: %w; make room there, or name another place as overlay.path", o.Name, err)
 	}
 	return err
 }

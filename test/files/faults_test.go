@@ -245,7 +245,7 @@ func TestNoRoom(t *testing.T) {
 		if world.Exists(p.Work + "/ran") {
 			t.Errorf("the command ran on the host's files: %s", got.Err)
 		}
-		if !strings.Contains(got.Err, "no space left on device") {
+		if !strings.Contains(got.Err, "no space left on device; make room there, or name another place as overlay.path") {
 			t.Errorf("%s: status %d: %q %s", fill, got.Code, got.Out, got.Err)
 		}
 	}
