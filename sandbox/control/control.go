@@ -329,6 +329,11 @@ func (c *Conn) sendText(text []byte, flags int, fds []int) error {
 // ErrClosed says that the other side has closed the connection.
 var ErrClosed = errors.New("the connection was closed")
 
+// again says that a message is to be read once more: a signal came, or the other side
+// has closed with something of ours unread. That is told once, by ECONNRESET (the kernel's
+// unix_release_sock), before what it had said, which is there still.
+func again(err error) bool { return errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNRESET) }
+
 // receive reads one message into m. The descriptors that came are the caller's
 // to close.
 func (c *Conn) receive(m any, flags int) (fds []int, err error) {
@@ -336,7 +341,7 @@ func (c *Conn) receive(m any, flags int) (fds []int, err error) {
 	size := 0 // what the next message takes
 	for {
 		size, _, err = unix.Recvfrom(c.fd, nil, flags|unix.MSG_PEEK|unix.MSG_TRUNC)
-		if !errors.Is(err, unix.EINTR) {
+		if !again(err) {
 			break
 		}
 	}
@@ -347,7 +352,7 @@ func (c *Conn) receive(m any, flags int) (fds []int, err error) {
 	oob := make([]byte, unix.CmsgSpace(4*MaxFDs))
 	for {
 		n, oobn, got, _, err = unix.Recvmsg(c.fd, text, oob, flags|unix.MSG_CMSG_CLOEXEC)
-		if !errors.Is(err, unix.EINTR) {
+		if !again(err) {
 			break
 		}
 	}
@@ -383,14 +388,15 @@ func CloseAll(fds []int) {
 	}
 }
 
-// Ask sends a request.
+// Ask sends a request. That the other side has hung up is left to Answer, which has first
+// what it said before: why, say.
 func (c *Conn) Ask(r Request, fds ...int) error {
 	r.Version = Version
 	text, err := r.text()
 	if err == nil {
 		err = c.sendText(text, 0, fds)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
 		return fmt.Errorf("asking the sandbox's supervisor: %w", err)
 	}
 	return nil

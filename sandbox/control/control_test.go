@@ -141,6 +141,45 @@ func TestWrongMessages(t *testing.T) {
 	}
 }
 
+// TestUnread: who closes a connection without reading all of it is heard all the same,
+// whether that comes before, or after, the other side asks.
+func TestUnread(t *testing.T) {
+	path, listen := listening(t, 0)
+	for _, late := range []bool{false, true} {
+		asker, err := Dial(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer asker.Close()
+		answerer, err := Accept(listen)
+		if err != nil || answerer == nil {
+			t.Fatalf("%v, %v", answerer, err)
+		}
+		ask := func() {
+			if err := asker.Ask(Request{Op: Stop}); err != nil {
+				t.Errorf("late: %v, asking: %v", late, err)
+			}
+		}
+		if !late {
+			ask()
+		}
+		if err := answerer.Reply(Reply{Event: Failed, Code: 125, Error: "no room"}); err != nil {
+			t.Fatal(err)
+		}
+		answerer.Close()
+		if late {
+			ask()
+		}
+		var refused *RefusedError
+		if _, _, err := asker.Answer(); !errors.As(err, &refused) || refused.Reason != "no room" {
+			t.Errorf("late: %v, it hears %v", late, err)
+		}
+		if _, _, err := asker.Answer(); !errors.Is(err, ErrClosed) {
+			t.Errorf("late: %v, then it hears %v", late, err)
+		}
+	}
+}
+
 // TestGone: who connected and has ended commands nothing: its number may be
 // another's, and its end of the connection anybody's.
 func TestGone(t *testing.T) {

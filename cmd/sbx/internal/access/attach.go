@@ -231,7 +231,7 @@ func (a *attached) heard() (ended bool, err error) {
 	reply, got, err := a.conn.Answer()
 	control.CloseAll(got)
 	switch {
-	case errors.Is(err, control.ErrClosed), errors.Is(err, unix.ECONNRESET):
+	case errors.Is(err, control.ErrClosed):
 		a.inv.Status = 128 + int(unix.SIGKILL)
 		return true, nil
 	case err == nil && reply.Event == control.Ended:

@@ -337,7 +337,7 @@ func BeginStop(inv *cli.Invocation, r *state.Record, request func(*state.Record)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Ask(request(r)); err != nil && !hungUp(err) { // who hung up may have said more before
+	if err := c.Ask(request(r)); err != nil {
 		c.Close()
 		return nil, err
 	}
@@ -382,9 +382,7 @@ func Await(inv *cli.Invocation, c *control.Conn, r *state.Record) (int, error) {
 }
 
 // hungUp says that nobody is at the other end any more.
-func hungUp(err error) bool {
-	return errors.Is(err, control.ErrClosed) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)
-}
+func hungUp(err error) bool { return errors.Is(err, control.ErrClosed) }
 
 // settled is the exit status of a sandbox whose supervisor has hung up: it is in
 // the record when it ended just before it would have answered. Else the supervisor
@@ -457,7 +455,7 @@ func WaitCommand() cli.Command {
 						return err
 					}
 					defer c.Close()
-					if err := c.Ask(control.Request{Op: control.Wait}); err != nil && !hungUp(err) {
+					if err := c.Ask(control.Request{Op: control.Wait}); err != nil {
 						return err
 					}
 					if code, err = Await(inv, c, r); err != nil {
