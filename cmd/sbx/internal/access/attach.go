@@ -251,7 +251,10 @@ func (a *attached) input(buf []byte, hungUp bool) (detach bool) {
 	case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
 		return false
 	}
-	a.ended = true
+	if !a.ended { // what might have been the beginning of the keys is all that there is
+		a.typing = append(a.typing, a.keys[:a.seen]...)
+	}
+	a.ended, a.seen = true, 0
 	a.reads = a.lines && err == nil && !hungUp // after ctrl-d the keys can come still
 	a.write()
 	return false
