@@ -94,14 +94,14 @@ func (s *Supervisor) backlog() (list []*conn) {
 	return list
 }
 
-// tell ends a connection by telling of the sandbox's end. Who has just asked for
-// something inside, and expects descriptors or a command, gets no answer: nothing
-// came of it.
+// tell ends a connection by telling of the sandbox's end. Who has asked for something
+// inside, and expects descriptors or a command, gets no answer: nothing came of it.
 func (c *conn) tell(end control.Reply) {
 	defer c.close()
+	if c.queued {
+		return
+	}
 	for {
-		// What is left unread when the connection closes would take the place of the
-		// reply, as ECONNRESET.
 		r, fds, err := c.Next()
 		control.CloseAll(fds)
 		if err != nil { // there is no other, or nobody, or one that is no request
@@ -197,9 +197,6 @@ func (c *conn) fail(err error) {
 
 // leave ends the connection. A command that was started over it ends with it.
 func (c *conn) leave() {
-	if c.s.box != nil {
-		c.s.box.Forget(c.FD())
-	}
 	c.s.conns = slices.DeleteFunc(slices.Clone(c.s.conns), func(x *conn) bool { return x == c })
 	if c.another != nil {
 		c.another.Kill()
@@ -215,6 +212,9 @@ func (c *conn) leave() {
 }
 
 func (c *conn) close() {
+	if c.s.box != nil && c.FD() >= 0 {
+		c.s.box.Forget(c.FD())
+	}
 	for i, fd := range c.out {
 		if fd >= 0 {
 			unix.Close(fd)
@@ -300,7 +300,9 @@ func (c *conn) between(r *control.Request) (done, reply bool, err error) {
 	case control.Restart:
 		s.again, c.restarts = true, true
 		return true, false, nil
-	case control.Wait, control.Rename, control.Refused:
+	case control.Resize: // whoever is attached stays so; there is no terminal just now
+		return true, true, nil
+	case control.Wait, control.Rename, control.Refused, control.EOF:
 		return false, false, nil
 	}
 	return true, false, fmt.Errorf("%s is about to be started again; try again when sbx ps says that it is up, or end it with sbx stop %s", s.rec.Name, s.rec.Name)
@@ -327,7 +329,7 @@ func (s *Supervisor) signal(sig unix.Signal) error {
 		sig = unix.SIGTSTP
 	}
 	s.box.Signal(sig)
-	s.sent = sig
+	s.remember(sig)
 	s.note(state.ActionKill, "signal", strconv.Itoa(int(sig)))
 	return nil
 }

@@ -83,10 +83,19 @@ func (s *Supervisor) startAgain(status run.Status, failure error) bool {
 	s.rec.Status, s.rec.Init = state.Starting, state.Process{}
 	s.rec.Restarts++
 	s.tries++
-	if s.save() != nil {
+	if err := s.save(); err != nil {
+		s.rec.Error = fmt.Sprintf("it is not started again, since its record can't be written: %v", err)
 		return false
 	}
 	return s.idle(s.delay)
+}
+
+// remember notes a signal that the command is given: the last one, but for that one which
+// asks for the end, however many of others (SIGCONT, say) follow it.
+func (s *Supervisor) remember(sig unix.Signal) {
+	if s.sent == 0 || !s.asksForEnd(s.sent) {
+		s.sent = sig
+	}
 }
 
 // ends says whether the command has ended by a signal that was sent to it, 0 for

@@ -1,6 +1,8 @@
 package supervise
 
 import (
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,29 +47,45 @@ func TestTries(t *testing.T) {
 func TestAskedForEnd(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
-		sent   unix.Signal // by sbx kill
+		sent   []unix.Signal // by sbx kill, one after the other
 		status run.Status
 		want   bool // it is started again
 	}{
-		{"by itself", 0, run.Status{}, true},
-		{"by a signal of somebody else", 0, run.Status{Code: 143, Killed: unix.SIGTERM}, true},
-		{"the supervisor was told", 0, run.Status{Code: 143, Killed: unix.SIGTERM, Asked: unix.SIGTERM}, false},
-		{"the supervisor was told, TERM was caught", 0, run.Status{Code: 1, Asked: unix.SIGTERM}, false},
-		{"killed by HUP to the supervisor", 0, run.Status{Code: 129, Killed: unix.SIGHUP, Asked: unix.SIGHUP}, false},
-		{"HUP to the supervisor was caught", 0, run.Status{Code: 1, Asked: unix.SIGHUP}, true},
-		{"killed by TERM", unix.SIGTERM, run.Status{Code: 143, Killed: unix.SIGTERM}, false},
-		{"TERM was caught", unix.SIGTERM, run.Status{}, false},
-		{"killed by the stop signal", unix.SIGUSR2, run.Status{}, false},
-		{"killed by HUP", unix.SIGHUP, run.Status{Code: 129, Killed: unix.SIGHUP}, false},
-		{"HUP was caught", unix.SIGHUP, run.Status{Code: 1}, true},
+		{"by itself", nil, run.Status{}, true},
+		{"by a signal of somebody else", nil, run.Status{Code: 143, Killed: unix.SIGTERM}, true},
+		{"the supervisor was told", nil, run.Status{Code: 143, Killed: unix.SIGTERM, Asked: unix.SIGTERM}, false},
+		{"the supervisor was told, TERM was caught", nil, run.Status{Code: 1, Asked: unix.SIGTERM}, false},
+		{"killed by HUP to the supervisor", nil, run.Status{Code: 129, Killed: unix.SIGHUP, Asked: unix.SIGHUP}, false},
+		{"HUP to the supervisor was caught", nil, run.Status{Code: 1, Asked: unix.SIGHUP}, true},
+		{"killed by TERM", []unix.Signal{unix.SIGTERM}, run.Status{Code: 143, Killed: unix.SIGTERM}, false},
+		{"TERM was caught", []unix.Signal{unix.SIGTERM}, run.Status{}, false},
+		{"killed by the stop signal", []unix.Signal{unix.SIGUSR2}, run.Status{}, false},
+		{"killed by HUP", []unix.Signal{unix.SIGHUP}, run.Status{Code: 129, Killed: unix.SIGHUP}, false},
+		{"TERM to one that was stopped", []unix.Signal{unix.SIGTERM, unix.SIGCONT}, run.Status{}, false},
+		{"CONT, then TERM", []unix.Signal{unix.SIGCONT, unix.SIGTERM}, run.Status{}, false},
+		{"HUP was caught", []unix.Signal{unix.SIGHUP}, run.Status{Code: 1}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := ended(t, Policy{Kind: Always})
-			s.sent, s.rec.StopSignal = tt.sent, int(unix.SIGUSR2)
+			s.rec.StopSignal = int(unix.SIGUSR2)
+			for _, sig := range tt.sent {
+				s.remember(sig)
+			}
 			if got := s.startAgain(tt.status, nil); got != tt.want {
 				t.Errorf("it is started again: %v", got)
 			}
 		})
+	}
+}
+
+// TestRecordGone: why a command is not started again is told.
+func TestRecordGone(t *testing.T) {
+	s := ended(t, Policy{Kind: Always})
+	if err := os.RemoveAll(state.Dir(s.rec.ID)); err != nil {
+		t.Fatal(err)
+	}
+	if s.startAgain(run.Status{}, nil) || !strings.Contains(s.rec.Error, "its record can't be written") {
+		t.Errorf("it says %q", s.rec.Error)
 	}
 }
 

@@ -71,7 +71,7 @@ type Supervisor struct {
 	frozen     bool        // every process is stopped
 	again      bool        // the command is to be started again when it has ended
 	stopping   bool        // somebody asked for the end
-	sent       unix.Signal // the last that sbx kill gave the command, 0 for none
+	sent       unix.Signal // what sbx kill gave the command, 0 for nothing: see remember
 	startedAt  time.Time
 	told       bool          // who started it knows that the command runs
 	delay      time.Duration // before the command is started again
