@@ -124,23 +124,28 @@ type repository struct {
 	common string // of a linked worktree, the part it shares; else ""
 }
 
-// gitFile keeps the repository that a .git file names, if it lies in the workspace,
-// and shows one that lies elsewhere and says itself that the workspace is its own.
+// gitFile shows the repository that a .git file names, if it lies outside of the
+// workspace and says itself that the workspace is its own. Any other is for keepPointed.
 // Anybody may have written the file: it came with the project, or an earlier command
 // left it.
 func (r *resolver) gitFile(file string) {
-	dir, err := r.pointer(file)
-	_, real := r.walk(dir) // where git gets by it
-	if err == nil && within(real, r.space) {
-		r.gitInside(file, dir)
-		return
-	}
 	var repo repository
+	dir, err := r.pointer(file)
 	if err == nil {
-		repo, err = r.named(file, path.Clean(dir))
+		_, real := r.walk(dir) // where git gets by it
+		clean := path.Clean(dir)
+		switch {
+		case within(real, r.space):
+			r.pointed = dir
+			return
+		case clean != real:
+			err = fmt.Errorf("%s leads to %s by a symbolic link", clean, real)
+		default:
+			repo, err = r.named(file, real)
+		}
 	}
 	if err != nil {
-		r.elsewhere = dir
+		r.pointed = dir
 		r.note("warning", "workspace", "workspace.git", "%s names a repository that is not shown, so git does not work inside: %v", file, err)
 		return
 	}
@@ -175,46 +180,64 @@ func (r *resolver) gitFile(file string) {
 	r.keepRules(repo.dir, worktreeRules)
 }
 
-// gitInside keeps a repository in the workspace that its .git file names, whoever's it
-// says that it is: the host's git believes the file.
-func (r *resolver) gitInside(file, dir string) {
-	if r.prof.Workspace.Access != "rw" || r.prof.Workspace.Git == "rw" {
+// keepPointed keeps a repository that the workspace's .git file names and that is not
+// shown for it, where the command could write it, or a link on the way there: whoever's
+// it says that it is, the host's git believes the file. It comes after all mounts.
+func (r *resolver) keepPointed() {
+	if r.pointed == "" || r.prof.Workspace.Access != "rw" || r.prof.Workspace.Git == "rw" {
 		return
 	}
-	links, real := r.walk(dir)
-	if at := slices.IndexFunc(links, func(l string) bool { return within(l, r.space) }); at >= 0 {
+	given := func(p string) bool {
+		return slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool { return writable(&m) && within(p, m.Source) })
+	}
+	file := path.Join(r.space, ".git")
+	links, real := r.walk(r.pointed)
+	if at := slices.IndexFunc(links, given); at >= 0 {
 		r.fail(&Error{Key: "workspace.git", Msg: fmt.Sprintf("%s is a symbolic link, which the command could replace, and %s names a repository by it", links[at], file), Hint: `name its place in the file, or set workspace.git = "rw"`})
 		return
 	}
-	places := []string{real}
-	common, err := r.gitPath(path.Join(real, "commondir"), "", real)
-	switch e, look := r.facts.Files.Resolve(real, ""); {
-	case errors.Is(look, unix.ENOENT), errors.Is(look, unix.ENOTDIR), errors.Is(look, unix.ENAMETOOLONG), look == nil && !e.IsDir:
-		r.note("info", "workspace", "workspace.git", "%s names %s, where no repository is and none can be kept from being made; the host's git runs what a new one says", file, real)
+	if !given(real) && !given(path.Dir(path.Dir(real))) { // that of which it is a worktree
 		return
-	case look != nil:
-		err = look
-	case err == nil:
-		if _, common = r.walk(common); common != real {
-			places = append(places, common)
-		}
-	case errors.Is(err, unix.ENOENT):
-		err = nil
 	}
-	if err != nil {
+	places, err := r.gitPlaces(real)
+	switch {
+	case err != nil:
 		r.fail(&Error{Key: "workspace.git", Msg: "looking at the repository that " + file + " names", Hint: `make it readable, or set workspace.git = "rw"`, Err: err})
-		return
+	case places == nil:
+		r.note("info", "workspace", "workspace.git", "%s names %s, where no repository is and none can be kept from being made; the host's git runs what a new one says", file, real)
 	}
 	for _, place := range places {
-		if !slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool { return writable(&m) && within(place, m.Source) }) && !within(place, r.space) {
-			continue // nothing shows it to be written
-		}
-		if r.prof.Workspace.Git == "ro" && place != r.space && r.looksLike(places[len(places)-1], real) == nil {
+		switch {
+		case !given(place):
+		case r.prof.Workspace.Git == "ro" && place != r.space && r.looksLike(places[len(places)-1], real) == nil:
 			r.kept = append(r.kept, kept{place, true})
-		} else {
+		default:
 			r.keepRules(place, gitRules)
 		}
 	}
+}
+
+// gitPlaces are the directories of the repository in dir, and last the part of it that a
+// linked worktree shares; none where no directory is.
+func (r *resolver) gitPlaces(dir string) ([]string, error) {
+	e, err := r.facts.Files.Resolve(dir, "")
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ENAMETOOLONG), err == nil && !e.IsDir:
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	common, err := r.gitPath(path.Join(dir, "commondir"), "", dir)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return []string{dir}, nil
+	case err != nil:
+		return nil, err
+	}
+	if _, common = r.walk(common); common == dir {
+		return []string{dir}, nil
+	}
+	return []string{dir, common}, nil
 }
 
 // pointer is the directory that a .git file names (gitrepository-layout(5)).
@@ -243,20 +266,6 @@ func (r *resolver) gitPath(file, prefix, dir string) (string, error) {
 		return "", fmt.Errorf("%s names a path of %d bytes: %w", file, len(text), unix.ENAMETOOLONG)
 	}
 	return text, nil
-}
-
-// gitElsewhere keeps the repository that a .git file names and that is not shown for it,
-// where another mount of the profile's shows it.
-func (r *resolver) gitElsewhere() {
-	if r.elsewhere == "" {
-		return
-	}
-	_, real := r.walk(r.elsewhere)
-	if slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool {
-		return writable(&m) && (within(real, m.Source) || within(path.Dir(path.Dir(real)), m.Source))
-	}) {
-		r.gitInside(path.Join(r.space, ".git"), r.elsewhere)
-	}
 }
 
 // named judges the repository in dir, which a .git file names: it wants to see that it

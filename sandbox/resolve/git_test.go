@@ -220,6 +220,7 @@ func TestGitPointers(t *testing.T) {
 		{"to another worktree", to(wt) + wt + "/gitdir = \"/home/dev/else/.git\\n\"\n", wt + " is the worktree of /home/dev/else/.git (git worktree repair mends it after a move)"},
 		{"to another submodule", submodule + sub + "/config = \"[core]\\nworktree = ../else\\n\"", sub + " is the repository of /home/dev/super/.git/modules/else"},
 		{"by a link", to("/home/dev/l/.git/worktrees/proj") + "/home/dev/l -> main", "/home/dev/l/.git/worktrees/proj leads to " + wt + " by a symbolic link"},
+		{"by a link and back", to("/home/dev/l/../main/.git/worktrees/proj") + "/home/dev/l -> x/y\n/home/dev/x/y/", wt + " leads to /home/dev/x/main/.git/worktrees/proj by a symbolic link"},
 		{"a worktree of a repository elsewhere", to(wt) + wt + "/commondir = \"/home/dev/.ssh\"", wt + " is not one of the worktrees of /home/dev/.ssh"},
 		{"a worktree of a directory with another name", to("/home/dev/wt/proj") + "/home/dev/wt/proj/ @1000\n/home/dev/wt/proj/commondir = \"../..\"", "/home/dev/wt/proj is not one of the worktrees of /home/dev"},
 		{"a worktree of another user's", to(wt) + main + "/ @0", main + " belongs to another user"},

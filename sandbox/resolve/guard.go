@@ -102,7 +102,7 @@ func (r *resolver) hostTarget(m *sandbox.Mount, cover *sandbox.Mount) {
 	src := m.Target // the host's root in place
 	holder := "the host's root"
 	if cover != nil {
-		src, holder = hostPath(*cover, m.Target), cover.Target
+		src, holder = r.shownPath(cover, m.Target), cover.Target
 		if !showsHost(cover) {
 			r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s lies below %s, which is masked", m.Target, cover.Target)})
 			return

@@ -140,7 +140,7 @@ type resolver struct {
 	asImage     bool   // it is the user that the image names
 	ownCommand  bool   // it is the image's own
 	kept        []kept // what of the workspace's repository stays as it is
-	elsewhere   string // the repository that a .git file names and that is not shown
+	pointed     string // the repository that a .git file names and that is not shown for it, as it says
 	// sockets are the targets of binds that are sockets.
 	sockets map[string]bool
 }
