@@ -30,7 +30,11 @@ func (r *resolver) walk(p string) (links []string, real string) {
 	for len(rest) > 0 {
 		el := rest[0]
 		rest = rest[1:]
-		at := path.Join(real, el) // ".." of a real directory is its parent
+		at := path.Join(real, el)
+		if el == "" || el == "." || el == ".." { // of a real directory, whose parent is real too
+			real = at
+			continue
+		}
 		if e, err := r.facts.Files.Lstat(at); err != nil || e.Type() != unix.S_IFLNK || len(links) == maxLinks {
 			real = at
 			continue
