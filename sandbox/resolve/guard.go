@@ -153,7 +153,7 @@ func kindOf(dir bool) string {
 // host's that the command can write.
 func (r *resolver) guards() {
 	guards := map[string]int{}
-	r.gitElsewhere()
+	r.keepPointed()
 	r.protect(guards)
 	written := slices.DeleteFunc(slices.Clone(r.plan.Mounts), func(m sandbox.Mount) bool { return m.Kind != sandbox.Bind || m.ReadOnly || !m.IsDir })
 	for _, m := range slices.Clone(r.plan.Mounts) {
@@ -379,6 +379,14 @@ func (r *resolver) pinAbove(bind sandbox.Mount, p, why string, guards map[string
 // hostPath is where a path inside, which lies on the bind, is on the host.
 func hostPath(bind sandbox.Mount, inside string) string {
 	return path.Join(bind.Source, strings.TrimPrefix(inside, bind.Target))
+}
+
+// shownPath is hostPath; on layers, of the topmost directory that has something there.
+func (r *resolver) shownPath(m *sandbox.Mount, inside string) string {
+	return layeredPath(*m, inside, func(p string) bool {
+		_, err := r.facts.Files.Lstat(p)
+		return err == nil
+	})
 }
 
 // between lists the directories strictly between top and p, the upper first.

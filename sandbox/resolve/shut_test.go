@@ -233,6 +233,13 @@ func TestStays(t *testing.T) {
 	if m := at(p, "/x"); m.Kind != sandbox.Bind {
 		t.Errorf("what is granted itself is %+v", m)
 	}
+	p2 := planned(t, input(t, "workspace.hide = [\".env\", \"b\"]\n"+mount("/x", "overlay")+"source = \"/home/dev/o\"\nlower = [\""+proj+"\"]", own+proj+"/.env @1000\n"+proj+"/b @1000\n/home/dev/o/b @1000"))
+	if m := at(p2, "/x/.env"); m.Kind != sandbox.Mask {
+		t.Errorf("what is hidden, shown by a lower directory of layers, is %+v", m)
+	}
+	if m := at(p2, "/x/b"); m.Kind != "" {
+		t.Errorf("what stands before it in an upper one is %+v", m)
+	}
 	for _, dir := range []string{"/host/proc", "/host/sys", proj + "/.env", "/host" + proj + "/.env", "/host" + proj + "/sub"} {
 		if m := at(p, dir); m.Kind != sandbox.Mask {
 			t.Errorf("%s is %+v", dir, m)

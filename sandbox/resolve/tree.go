@@ -443,16 +443,18 @@ func (r *resolver) hideAliases() {
 		}
 		place := m.Target // it was looked for on the host
 		for _, b := range binds {
-			t := path.Join(b.Target, strings.TrimPrefix(place, b.Source))
-			if !within(place, b.Source) || place == b.Source || t == place {
-				continue
+			for _, source := range append([]string{b.Source}, b.Lower...) {
+				if !within(place, source) || place == source {
+					continue
+				}
+				t := path.Join(b.Target, strings.TrimPrefix(place, source))
+				cover := r.covering(t, len(r.plan.Mounts))
+				if t == place || cover == nil || !showsHost(cover) || cover.Target == t || r.shownPath(cover, t) != place {
+					continue
+				}
+				r.add(sandbox.Mount{Kind: sandbox.Mask, Target: t, IsDir: m.IsDir, From: m.From})
+				r.pin[t] = r.pin[place]
 			}
-			cover := r.covering(t, len(r.plan.Mounts))
-			if cover == nil || cover.Kind != sandbox.Bind && cover.Kind != sandbox.Layers || cover.Target == t || hostPath(*cover, t) != place {
-				continue
-			}
-			r.add(sandbox.Mount{Kind: sandbox.Mask, Target: t, IsDir: m.IsDir, From: m.From})
-			r.pin[t] = r.pin[place]
 		}
 	}
 }
