@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +88,23 @@ func TestRecordGone(t *testing.T) {
 	if s.startAgain(run.Status{}, nil) || !strings.Contains(s.rec.Error, "its record can't be written") {
 		t.Errorf("it says %q", s.rec.Error)
 	}
+}
+
+// TestNowhere: a sandbox whose record is gone, and can be made nowhere, ends as others do.
+func TestNowhere(t *testing.T) {
+	s := ended(t, Policy{Kind: Always})
+	warned := ""
+	s.o.Warn = func(text string) { warned = text }
+	if err := os.RemoveAll(state.Base()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Dir(state.Base()), 0o500); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Summoned(); err != nil || unix.Getuid() != 0 && warned == "" {
+		t.Errorf("%v, it warns %q", err, warned)
+	}
+	s.finish()
 }
 
 // TestIdleAsked: whoever asks for a start while one is waited for gets it at once, and

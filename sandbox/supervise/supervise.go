@@ -102,10 +102,11 @@ func (s *Supervisor) Register() error {
 	if s.registered {
 		return nil
 	}
-	var err error
-	if s.store, err = state.Open(); err != nil {
-		return err
+	store, err := state.Open()
+	if err != nil {
+		return err // and what was registered before has its old place still, which finish looks for
 	}
+	s.store = store
 	if s.rec.Status == "" {
 		s.rec.Status = state.Starting
 	}
