@@ -229,7 +229,7 @@ func TestStays(t *testing.T) {
 			}
 		})
 	}
-	p := planned(t, input(t, "workspace.hide = [\".env\", \"sub\"]\n"+mount("/host", "bind")+"source = \"/\"\n"+mount("/x", "bind")+"source = \"/home/dev/proj/sub\"", own+proj+"/.env @1000"))
+	p := planned(t, input(t, "workspace.git = \"hide\"\nworkspace.hide = [\".env\", \"sub\"]\n"+mount("/host", "bind")+"source = \"/\"\n"+mount("/x", "bind")+"source = \"/home/dev/proj/sub\"", own+proj+"/.env @1000\n"+proj+"/.git/ @1000"))
 	if m := at(p, "/x"); m.Kind != sandbox.Bind {
 		t.Errorf("what is granted itself is %+v", m)
 	}
@@ -240,7 +240,7 @@ func TestStays(t *testing.T) {
 	if m := at(p2, "/x/b"); m.Kind != "" {
 		t.Errorf("what stands before it in an upper one is %+v", m)
 	}
-	for _, dir := range []string{"/host/proc", "/host/sys", proj + "/.env", "/host" + proj + "/.env", "/host" + proj + "/sub"} {
+	for _, dir := range []string{"/host/proc", "/host/sys", proj + "/.env", "/host" + proj + "/.env", "/host" + proj + "/.git", "/host" + proj + "/sub"} {
 		if m := at(p, dir); m.Kind != sandbox.Mask {
 			t.Errorf("%s is %+v", dir, m)
 		}
