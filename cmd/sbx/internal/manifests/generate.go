@@ -164,15 +164,19 @@ func writeUnit(w io.Writer, exe, dir string, args []string, restart string) erro
 	if err != nil {
 		return err
 	}
+	fs := options.RunSet()
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
 	words := []string{unitQuote(exe), "run"}
-	if fs := options.RunSet(); fs.Parse(args) == nil && !fs.Changed("sdnotify") {
+	if !fs.Changed("sdnotify") {
 		words = append(words, "--sdnotify="+options.NotifyRuns)
 	}
 	for _, a := range args {
 		words = append(words, unitQuote(a))
 	}
 	sockets := ""
-	if fs := options.RunSet(); fs.Parse(args) == nil && fs.Changed("listen-fds") {
+	if fs.Changed("listen-fds") {
 		sockets = "# The sockets come from the unit of the same name with .socket (systemd.socket(5)).\n"
 	}
 	const stop = 90 * time.Second // what systemd allows where a unit says nothing
