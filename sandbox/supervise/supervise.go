@@ -2,7 +2,8 @@
 // keeps the record by which others find it, answers them on its control socket,
 // and, where nobody sits in front of it, keeps the command's output. All of it
 // happens on the thread that waits for the sandbox, between two things to wait
-// for, and never waits itself.
+// for, and waits itself only for what is short: a freeze, and the processes by which
+// mounts are granted (run.Sandbox.Grant).
 package supervise
 
 import (

@@ -38,7 +38,7 @@ const (
 	AtLoose   // 1: the values of the Loose variables don't count
 	AtChecks  // how many checks, and where they are
 	AtCheck   //
-	AtPipes   // where the six descriptors are that the Program knows, words
+	AtPipes   // where the ten descriptors are that the Program knows, words
 	AtProgram // the Program's block from its operation number Skipped on: where, how many bytes
 	AtLength  //
 	AtPlan    // where the Plan is
