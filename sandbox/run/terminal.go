@@ -24,6 +24,7 @@ type terminal struct {
 	out    int           // where output goes, -1 for nowhere
 	idle   chan struct{} // closed when all output was passed on
 	typing typing
+	relays sync.WaitGroup // what uses master beside this process's main thread
 	// diverted is where what is typed goes instead, if it is not negative.
 	diverted atomic.Int32
 	flow
@@ -106,9 +107,9 @@ func (t *terminal) open() error {
 		if err := t.typing.open(); err != nil {
 			return err
 		}
-		go t.input()
+		t.relays.Go(t.input)
 	}
-	go t.output()
+	t.relays.Go(t.output)
 	return nil
 }
 
@@ -239,6 +240,9 @@ func (t *terminal) input() {
 			_, _ = unix.Write(int(to), buf[:n]) // what is too much for an answer is none
 			continue
 		}
+		if t.isClosed() {
+			return
+		}
 		typed := buf[:n]
 		if i := t.suspends(typed); i >= 0 {
 			if !writeAll(t.master, typed[:i]) {
@@ -308,7 +312,7 @@ func (t *terminal) output() {
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		if err != nil || n <= 0 {
+		if err != nil || n <= 0 || t.isClosed() {
 			return
 		}
 		if t.out >= 0 && !t.pass(t.out, buf[:n]) {
@@ -317,7 +321,9 @@ func (t *terminal) output() {
 	}
 }
 
-// close restores the caller's terminal.
+// close restores the caller's terminal. The sandbox's is closed when nobody is about to
+// read or write it any more: its number could be another descriptor's by then, of the
+// command's next run, say.
 //
 // Precondition: every process of the sandbox is gone, and drain has returned.
 func (t *terminal) close() {
@@ -327,7 +333,16 @@ func (t *terminal) close() {
 	t.closed = true
 	t.typing.end()
 	t.guard.stop()
-	unix.Close(t.master)
+	go func() {
+		t.relays.Wait()
+		unix.Close(t.master)
+	}()
+}
+
+func (t *terminal) isClosed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.closed
 }
 
 func writeAll(fd int, b []byte) bool {
