@@ -229,9 +229,12 @@ func TestStays(t *testing.T) {
 			}
 		})
 	}
-	p := planned(t, input(t, "workspace.git = \"hide\"\nworkspace.hide = [\".env\", \"sub\"]\n"+mount("/host", "bind")+"source = \"/\"\n"+mount("/x", "bind")+"source = \"/home/dev/proj/sub\"", own+proj+"/.env @1000\n"+proj+"/.git/ @1000"))
+	p := planned(t, input(t, "workspace.git = \"hide\"\nworkspace.hide = [\".env\", \"sub\", \"f\"]\n"+mount("/host"+proj+"/f", "file")+"content = \"x\"\n"+mount("/host", "bind")+"source = \"/\"\n"+mount("/x", "bind")+"source = \"/home/dev/proj/sub\"", own+proj+"/.env @1000\n"+proj+"/f @1000\n"+proj+"/.git/ @1000"))
 	if m := at(p, "/x"); m.Kind != sandbox.Bind {
 		t.Errorf("what is granted itself is %+v", m)
+	}
+	if m := at(p, "/host"+proj+"/f"); m.Kind != sandbox.File {
+		t.Errorf("what the profile puts in the place of what is hidden is %+v", m)
 	}
 	p2 := planned(t, input(t, "workspace.hide = [\".env\", \"b\"]\n"+mount("/x", "overlay")+"source = \"/home/dev/o\"\nlower = [\""+proj+"\"]", own+proj+"/.env @1000\n"+proj+"/b @1000\n/home/dev/o/b @1000"))
 	if m := at(p2, "/x/.env"); m.Kind != sandbox.Mask {

@@ -449,8 +449,11 @@ func (r *resolver) hideAliases() {
 					continue
 				}
 				t := path.Join(b.Target, strings.TrimPrefix(place, source))
+				if slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool { return m.Target == t }) {
+					continue
+				}
 				cover := r.covering(t, len(r.plan.Mounts))
-				if t == place || cover == nil || !showsHost(cover) || cover.Target == t || r.shownPath(cover, t) != place {
+				if cover == nil || !showsHost(cover) || r.shownPath(cover, t) != place {
 					continue
 				}
 				r.add(sandbox.Mount{Kind: sandbox.Mask, Target: t, IsDir: m.IsDir, From: m.From})
