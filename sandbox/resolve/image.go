@@ -276,9 +276,13 @@ func (r *resolver) imageTargets() {
 	}
 	for i := range r.plan.Mounts {
 		m := &r.plan.Mounts[i]
+		was := m.Target
 		m.Target = r.follow(m.Target)
 		if r.links[m.Target] != "" {
 			m.Target = r.links[m.Target]
+		}
+		if m.Kind == sandbox.Mask && m.Target != was { // what is known of it goes with it
+			r.pin[m.Target], r.linked[m.Target], r.byLink[m.Target] = r.pin[was], r.linked[was], r.byLink[was]
 		}
 	}
 }

@@ -118,6 +118,24 @@ func TestImageProcess(t *testing.T) {
 	}
 }
 
+// TestImageHides: what is hidden is so also where the image has the workspace's place by a
+// link, and by other mounts.
+func TestImageHides(t *testing.T) {
+	in := onImage(t, "workspace.hide = [\"c/env\"]\n[mounts.\"/x\"]\ntype = \"bind\"\nsource = \"/home/dev\"\naccess = \"rw\"", func(r *image.Record) {
+		r.Links = map[string]string{"home": "var/home"}
+	})
+	in.Facts.Files = tree(usual, "/home/dev/proj/c/env @1000")
+	p := planned(t, in)
+	for _, dir := range []string{"/var/home/dev/proj", "/x/proj"} {
+		if m := at(p, dir+"/c/env"); m.Kind != sandbox.Mask {
+			t.Errorf("%s/c/env is %+v", dir, m)
+		}
+		if m := at(p, dir+"/c"); m.Kind != sandbox.Guard {
+			t.Errorf("%s/c is %+v", dir, m)
+		}
+	}
+}
+
 func TestImageRoot(t *testing.T) {
 	in := onImage(t, "", func(r *image.Record) {
 		r.Links = map[string]string{"home": "var/home", "bin": "usr/bin"}

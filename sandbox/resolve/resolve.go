@@ -94,7 +94,7 @@ func Plan(in Input) (*sandbox.Plan, error) {
 		Caller:  sandbox.Caller{UID: in.Facts.UID, GID: in.Facts.GID, User: in.Facts.User, Home: in.Facts.Home},
 	}
 	decisions := []func(){
-		r.caller, r.ids, r.namespaces, r.root, r.network, r.home, r.workspace, r.mounts, r.imageTargets, r.hideAliases, r.runtime,
+		r.caller, r.ids, r.namespaces, r.root, r.network, r.home, r.workspace, r.mounts, r.hideAliases, r.imageTargets, r.runtime,
 		r.cgroup, r.order, r.overlay, r.guards, r.grantable, r.guardCgroups, r.own, r.audit, r.stdio, r.passed, r.environment, r.command, r.health, r.workingDir,
 		r.limits, r.affinity, r.security, r.landlock, r.seccomp, r.features,
 	}

@@ -442,7 +442,7 @@ func (r *resolver) hideAliases() {
 		if m.Kind != sandbox.Mask || key != "workspace.hide" && key != "workspace.git" && key != "home.hide" {
 			continue
 		}
-		place := m.Target // it was looked for on the host
+		place := m.Target // it was looked for on the host; imageTargets comes later
 		for _, b := range binds {
 			for _, source := range append([]string{b.Source}, b.Lower...) {
 				if !within(place, source) || place == source {
