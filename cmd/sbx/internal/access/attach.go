@@ -137,46 +137,23 @@ func lineTerminal(r *state.Record, keys []byte, noInput bool) (*run.Raw, error) 
 	return run.LineTerminal(0, keys)
 }
 
+// relay passes on until the sandbox ends, or this side leaves. raw is the terminal where
+// lineTerminal has prepared it.
 func (a *attached) relay(r *state.Record, raw *run.Raw) error {
-	var err error
-	switch {
-	case raw != nil:
-		a.lines = true
-	case a.fed:
-		if raw, err = run.RawTerminal(0, true); err == nil {
-			a.raw = raw.Is
-		}
-	default:
-		a.lines = true
-		raw, err = run.LineTerminal(0, a.keys)
-	}
+	raw, err := a.prepare(raw)
 	if err != nil {
 		return err
 	}
 	defer raw.Restore()
-	if raw.Is {
-		// ctrl-c drops what was typed: a read of what poll(2) has seen could wait, and keep
-		// the signal from being noticed. The caller's descriptor may be others', too.
-		if fd, err := unix.Open("/proc/self/fd/0", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0); err == nil {
-			defer unix.Close(fd)
-			a.from = fd
+	defer func() {
+		if a.from > 0 {
+			unix.Close(a.from)
 		}
-	}
-	a.reads = a.fed || raw.Is // for the keys alone: what is piped in is another's
+	}()
 	a.resize(raw)
-	buf := make([]byte, 32<<10)
+	buf := make([]byte, mostTyped)
 	for {
-		fds := []unix.PollFd{
-			{Fd: int32(a.out[0]), Events: unix.POLLIN}, {Fd: int32(a.out[1]), Events: unix.POLLIN},
-			{Fd: int32(a.conn.FD()), Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}, {Fd: int32(raw.Signals), Events: unix.POLLIN},
-			{Fd: -1, Events: unix.POLLOUT},
-		}
-		if a.reads && len(a.typing) < len(buf) { // the keys that detach are to be seen, too
-			fds[3].Fd = int32(a.from)
-		}
-		if len(a.typing) > 0 {
-			fds[5].Fd = int32(a.in)
-		}
+		fds := a.waitFor(raw)
 		if _, err := unix.Poll(fds, -1); err != nil {
 			if errors.Is(err, unix.EINTR) {
 				continue
@@ -216,6 +193,54 @@ func (a *attached) relay(r *state.Record, raw *run.Raw) error {
 			}
 		}
 	}
+}
+
+// prepare sets the terminal's mode, unless that was done, and says what is read of it.
+func (a *attached) prepare(raw *run.Raw) (*run.Raw, error) {
+	var err error
+	switch {
+	case raw != nil:
+		a.lines = true
+	case a.fed:
+		if raw, err = run.RawTerminal(0, true); err == nil {
+			a.raw = raw.Is
+		}
+	default:
+		a.lines = true
+		raw, err = run.LineTerminal(0, a.keys)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if raw.Is {
+		// ctrl-c drops what was typed: a read of what poll(2) has seen could wait, and keep
+		// the signal from being noticed. The caller's descriptor may be others', too.
+		if fd, err := unix.Open("/proc/self/fd/0", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0); err == nil {
+			a.from = fd
+		}
+	}
+	a.reads = a.fed || raw.Is // for the keys alone: what is piped in is another's
+	return raw, nil
+}
+
+// mostTyped is how much of what is typed waits to be passed on, in bytes.
+const mostTyped = 32 << 10
+
+// waitFor is what poll(2) waits for: output and error output, the supervisor, what is
+// typed, signals, and room for it in the command's input.
+func (a *attached) waitFor(raw *run.Raw) []unix.PollFd {
+	fds := []unix.PollFd{
+		{Fd: int32(a.out[0]), Events: unix.POLLIN}, {Fd: int32(a.out[1]), Events: unix.POLLIN},
+		{Fd: int32(a.conn.FD()), Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}, {Fd: int32(raw.Signals), Events: unix.POLLIN},
+		{Fd: -1, Events: unix.POLLOUT},
+	}
+	if a.reads && len(a.typing) < mostTyped { // the keys that detach are to be seen, too
+		fds[3].Fd = int32(a.from)
+	}
+	if len(a.typing) > 0 {
+		fds[5].Fd = int32(a.in)
+	}
+	return fds
 }
 
 // left is for who leaves while the sandbox goes on.
