@@ -28,7 +28,7 @@ func (c *conn) network() error {
 		return errors.New("this connection has the network already")
 	}
 	c.joining = true
-	return s.box.NetNS(func(fd int, err error) {
+	err = s.box.NetNS(func(fd int, err error) {
 		defer s.next()
 		if err == nil && !slices.Contains(s.conns, c) { // it is gone meanwhile
 			unix.Close(fd)
@@ -46,6 +46,10 @@ func (c *conn) network() error {
 		}
 		c.answer(control.Reply{Event: control.Started, Shared: shared}, fd)
 	})
+	if err != nil { // nothing was begun
+		c.joining = false
+	}
+	return err
 }
 
 // sharedNetwork is what the plan's sandbox tells those who share its network.
