@@ -52,6 +52,21 @@ func listening(t *testing.T, deep int) (path string, fd int) {
 	return path, fd
 }
 
+// connected makes a connection.
+func connected(t *testing.T, path string, listen int) (asker, answerer *Conn) {
+	t.Helper()
+	asker, err := Dial(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(asker.Close)
+	if answerer, err = Accept(listen); err != nil || answerer == nil {
+		t.Fatalf("%v, %v", answerer, err)
+	}
+	t.Cleanup(answerer.Close)
+	return asker, answerer
+}
+
 // TestTalk: requests and replies come as they were sent, with their descriptors,
 // also by a path that is longer than an address.
 func TestTalk(t *testing.T) {
@@ -63,16 +78,7 @@ func TestTalk(t *testing.T) {
 		if c, err := Accept(listen); c != nil || err != nil {
 			t.Fatalf("nobody has connected: %v, %v", c, err)
 		}
-		asker, err := Dial(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer asker.Close()
-		answerer, err := Accept(listen)
-		if err != nil || answerer == nil {
-			t.Fatalf("%v, %v", answerer, err)
-		}
-		defer answerer.Close()
+		asker, answerer := connected(t, path, listen)
 		if _, _, err := answerer.Next(); !errors.Is(err, unix.EAGAIN) {
 			t.Errorf("nothing was asked: %v", err)
 		}
@@ -111,16 +117,7 @@ func TestWrongMessages(t *testing.T) {
 		"too long":        `{"version":1,"op":"` + strings.Repeat("x", MaxMessage) + `"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			asker, err := Dial(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer asker.Close()
-			answerer, err := Accept(listen)
-			if err != nil || answerer == nil {
-				t.Fatalf("%v, %v", answerer, err)
-			}
-			defer answerer.Close()
+			asker, answerer := connected(t, path, listen)
 			var p [2]int
 			if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
 				t.Fatal(err)
@@ -146,15 +143,7 @@ func TestWrongMessages(t *testing.T) {
 func TestUnread(t *testing.T) {
 	path, listen := listening(t, 0)
 	for _, late := range []bool{false, true} {
-		asker, err := Dial(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer asker.Close()
-		answerer, err := Accept(listen)
-		if err != nil || answerer == nil {
-			t.Fatalf("%v, %v", answerer, err)
-		}
+		asker, answerer := connected(t, path, listen)
 		ask := func() {
 			if err := asker.Ask(Request{Op: Stop}); err != nil {
 				t.Errorf("late: %v, asking: %v", late, err)
