@@ -49,11 +49,14 @@ func (r *resolver) hideRecords(dir string) {
 	}
 	var targets []string
 	for _, m := range shown {
+		below := slices.IndexFunc(m.Lower, func(layer string) bool { return within(real, layer) })
 		switch {
 		case m.Kind != sandbox.Bind && m.Kind != sandbox.Layers:
 		case slices.ContainsFunc(append([]string{m.Source}, m.Lower...), func(layer string) bool { return within(layer, real) }):
 			r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s holds records of sandboxes and is given to none", m.Source), Hint: "leave it out"})
-		case m.Upper != "" && within(real, m.Source), slices.ContainsFunc(m.Lower, func(layer string) bool { return within(real, layer) }):
+		case below >= 0:
+			r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s holds a place of records of sandboxes, %s, and can't be a lower layer", m.Lower[below], real), Hint: "name a directory in it"})
+		case m.Upper != "" && within(real, m.Source):
 			// What is hidden there could still be renamed or written over, and be taken over
 			// later.
 			r.fail(&Error{Key: m.From, Msg: fmt.Sprintf("%s holds a place of records of sandboxes, %s, and no changes over that are kept", m.Source, real),

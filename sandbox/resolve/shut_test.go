@@ -143,7 +143,7 @@ func TestRecordsPlaces(t *testing.T) {
 		{name: "a link of root's on the way", text: "root = { source = \"/\", read_only = false }", host: "/var/run -> /run", dir: "/var/run/user/1000/sbx", create: "/run/user/1000/sbx", masked: "/run/user/1000/sbx"},
 		{name: "below layers", text: "[mounts.\"/m\"]\ntype = \"overlay\"\nsource = \"/run\"", dir: "/run/user/1000/sbx", fault: "/run holds a place of records of sandboxes, /run/user/1000/sbx"},
 		{name: "below layers in memory", text: "[mounts.\"/m\"]\ntype = \"overlay\"\nupper = \"tmpfs\"\nsource = \"/run\"", dir: "/run/user/1000/sbx", create: "/run/user/1000/sbx", masked: "/m/user/1000/sbx"},
-		{name: "in a lower layer", text: "[mounts.\"/m\"]\ntype = \"overlay\"\nupper = \"tmpfs\"\nsource = \"/home/dev\"\nlower = [\"/run\"]", dir: "/run/user/1000/sbx", fault: "no changes over that are kept"},
+		{name: "in a lower layer", text: "[mounts.\"/m\"]\ntype = \"overlay\"\nupper = \"tmpfs\"\nsource = \"/home/dev\"\nlower = [\"/run\"]", dir: "/run/user/1000/sbx", fault: "/run holds a place of records of sandboxes, /run/user/1000/sbx, and can't be a lower layer"},
 		{name: "as layers", text: "[mounts.\"/m\"]\ntype = \"overlay\"\nsource = \"/run/user/1000/sbx/starts\"", host: "/run/user/1000/sbx/starts/", dir: "/run/user/1000/sbx", fault: "/run/user/1000/sbx/starts holds records of sandboxes"},
 		{name: "a long name", text: mount + `"/home/dev"`, dir: "/home/dev/" + strings.Repeat("x", 300) + "/sbx"},
 	} {
