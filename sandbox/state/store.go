@@ -222,9 +222,8 @@ func (s *Store) holder(name string) (Record, error) {
 	return r, err
 }
 
-// Linked is the id that the link of a name leads to, "" where there is none.
-// Whether the sandbox lives, its socket tells; its record has everything else,
-// and takes longer to read than to connect.
+// Linked is the id that the link of a name leads to, "" where there is none. It is for
+// where the record can't be read.
 func (s *Store) Linked(name string) string {
 	if s == nil || CheckName(name) != nil {
 		return ""
