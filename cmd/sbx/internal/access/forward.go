@@ -193,7 +193,8 @@ func accept(inv *cli.Invocation, r *state.Record, f forwarding) {
 			continue
 		}
 		go func() {
-			inside, err := fetch(r, control.Request{Op: control.Connect, Port: f.inside})
+			own := *r // which Dial may write, where the record had to be made again
+			inside, err := fetch(&own, control.Request{Op: control.Connect, Port: f.inside})
 			if err != nil {
 				inv.Warn("%v", err)
 				unix.Close(fd)
