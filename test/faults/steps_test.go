@@ -475,8 +475,8 @@ func (b *broken) whollyOrNot(t *testing.T, name string, ran []string, but string
 // after looks at what is left of a broken run.
 func (b *broken) after(t *testing.T, name string, rep *inject.Report) {
 	t.Helper()
-	if rep.Stuck {
-		t.Errorf("%s: sbx got stuck", name)
+	if rep.Stuck != "" {
+		t.Errorf("%s: sbx got stuck%s", name, rep.Stuck)
 	}
 	if left := world.Gone(t); len(left) > 0 {
 		t.Errorf("%s: there are %v", name, left)

@@ -71,7 +71,7 @@ type Report struct {
 	Fired    bool              // the fault's moment came
 	Before   bool              // it came before the sandbox's command was executed
 	Status   unix.WaitStatus   // of the process that was run
-	Stuck    bool              // it took too long and was killed
+	Stuck    string            // it took too long and was killed: what each of its threads waited for
 }
 
 // Code is the exit status as a shell shows it.
@@ -162,10 +162,27 @@ type tracer struct {
 func (t *tracer) stuck() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.report.Stuck = true
+	if len(t.threads) == 0 {
+		t.report.Stuck = "; every process is gone"
+	}
+	for id, th := range t.threads {
+		t.report.Stuck += fmt.Sprintf("; process %s %s", th.name, waits(id))
+	}
 	for id := range t.threads {
 		_ = unix.Kill(id, unix.SIGKILL)
 	}
+}
+
+// waits says in which state a thread is, and in which function and call of the kernel's.
+func waits(id int) string {
+	read := func(name string) string {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", id, name))
+		return string(text)
+	}
+	_, state, _ := strings.Cut(read("status"), "\nState:\t")
+	state, _, _ = strings.Cut(state, "\n")
+	call, _, _ := strings.Cut(read("syscall"), "\n")
+	return fmt.Sprintf("%s in %s, call %s", state, read("wchan"), call)
 }
 
 func (t *tracer) add(id int, p *process) {
