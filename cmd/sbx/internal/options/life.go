@@ -82,8 +82,12 @@ func LifeFlags(fs *pflag.FlagSet) *Life {
 		if err != nil || fd < 3 {
 			return fmt.Errorf("%q is no descriptor from 3 on", s)
 		}
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
-			return fmt.Errorf("descriptor %d: %w", fd, err)
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err == nil && flags&unix.FD_CLOEXEC != 0 { // it is of this process's making: who was started has it without
+			err = unix.EBADF
+		}
+		if err != nil {
+			return fmt.Errorf("descriptor %d: %w; open it for sbx, as in %d>FILE", fd, err, fd)
 		}
 		l.StatusFD = fd
 		return nil

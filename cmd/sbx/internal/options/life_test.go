@@ -2,11 +2,13 @@ package options
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 )
 
@@ -92,5 +94,30 @@ func TestFilesMoved(t *testing.T) {
 	}
 	if got, err := os.ReadDir(work + ".old"); err != nil || len(got) != 2 {
 		t.Errorf("in its own: %v, %v", got, err)
+	}
+}
+
+// TestStatusFD: a descriptor of this process's own is none of the caller's, whatever
+// its number.
+func TestStatusFD(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	parse := func() error {
+		fs := pflag.NewFlagSet("run", pflag.ContinueOnError)
+		LifeFlags(fs)
+		return fs.Parse([]string{fmt.Sprintf("--json-status-fd=%d", w.Fd())})
+	}
+	if err := parse(); !errors.Is(err, unix.EBADF) {
+		t.Errorf("%v, want EBADF", err)
+	}
+	if _, err := unix.FcntlInt(w.Fd(), unix.F_SETFD, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := parse(); err != nil {
+		t.Errorf("one that was passed on: %v", err)
 	}
 }

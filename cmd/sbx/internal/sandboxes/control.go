@@ -250,10 +250,11 @@ func parseSignal(s string) (unix.Signal, error) {
 // Patience is a time as docker writes it: seconds, or with a unit; negative is
 // for ever.
 func Patience(s string) (time.Duration, error) {
-	if n, err := strconv.Atoi(s); err == nil {
-		return time.Duration(n) * time.Second, nil
+	text := s
+	if _, err := strconv.Atoi(s); err == nil {
+		text += "s"
 	}
-	d, err := time.ParseDuration(s)
+	d, err := time.ParseDuration(text) // which takes none that it has no room for
 	if err != nil {
 		return 0, fmt.Errorf("%q is no time, write seconds, or 500ms, 2m", s)
 	}
