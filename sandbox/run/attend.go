@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -116,6 +117,8 @@ type anothers struct {
 	busy    [program.Chunks]bool // chunks of the block that a program lies in
 	waiting *Another             // the one that PID 1 is just starting
 	further []*Another
+	paused  bool      // every process was stopped by who may
+	look    time.Time // when to look whether others were, zero for never
 }
 
 // Another is a further command in a sandbox.
@@ -128,6 +131,7 @@ type Another struct {
 	monitor  int       // and of the process that waits for it
 	killed   bool      // it is not wanted any more
 	by       time.Time // when its start has taken too long
+	stops    int       // how often in a row who waits for it was found stopped
 	started  func(error)
 	ended    func()
 }
@@ -162,6 +166,52 @@ func (s *sandboxed) overdue() {
 		a.Kill()
 		a.by = time.Now().Add(slow)
 	}
+}
+
+// Paused says that every process was stopped, and is to stay so, or that all go on.
+func (b *Sandbox) Paused(on bool) { b.s.paused = on }
+
+// How often it is looked whether who waits for a further command was stopped, and how
+// often it is let go on.
+const (
+	rouseEvery = time.Second
+	mostStops  = 3
+)
+
+// rouse lets those go on that wait for further commands. Any process inside can stop
+// them, also by mistake (kill -STOP -1), and whoever asked for a command would never hear
+// of its end. One that is stopped again and again is killed, and its command with it.
+func (s *sandboxed) rouse() {
+	now := time.Now()
+	switch {
+	case len(s.further) == 0 || s.paused:
+		s.look = time.Time{}
+		return
+	case s.look.IsZero():
+		s.look = now.Add(rouseEvery)
+		return
+	case now.Before(s.look):
+		return
+	}
+	s.look = now.Add(rouseEvery)
+	for _, a := range s.further {
+		if !a.stopped() {
+			a.stops = 0
+			continue
+		}
+		if a.stops++; a.stops > mostStops {
+			a.Kill()
+			continue
+		}
+		_ = unix.PidfdSendSignal(a.monitor, unix.SIGCONT, nil, 0)
+	}
+}
+
+// stopped says whether the process that waits for the command is (proc_pid_stat(5),
+// state T).
+func (a *Another) stopped() bool {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(a.Monitor()) + "/stat")
+	return err == nil && bytes.HasPrefix(text[bytes.LastIndexByte(text, ')')+1:], []byte(" T "))
 }
 
 // Another starts another command in the sandbox, as it is confined as the first.

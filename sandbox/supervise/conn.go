@@ -530,6 +530,7 @@ func (s *Supervisor) freeze(on bool) error {
 		return err
 	}
 	s.frozen = on
+	s.box.Paused(on)
 	s.rec.Status = state.Running
 	action := state.ActionUnpause
 	if on {
