@@ -334,9 +334,16 @@ var ErrClosed = errors.New("the connection was closed")
 func (c *Conn) receive(m any, flags int) (fds []int, err error) {
 	var n, oobn, got int
 	size := 0 // what the next message takes
-	for {
-		size, _, err = unix.Recvfrom(c.fd, nil, flags|unix.MSG_PEEK|unix.MSG_TRUNC)
-		if !errors.Is(err, unix.EINTR) {
+	for reset := false; ; reset = true {
+		for {
+			size, _, err = unix.Recvfrom(c.fd, nil, flags|unix.MSG_PEEK|unix.MSG_TRUNC)
+			if !errors.Is(err, unix.EINTR) {
+				break
+			}
+		}
+		// Who closes a connection without having read all resets it, once: what was said
+		// before can be read then.
+		if reset || !errors.Is(err, unix.ECONNRESET) {
 			break
 		}
 	}

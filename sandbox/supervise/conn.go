@@ -66,7 +66,7 @@ func (s *Supervisor) accept() error {
 		return nil // no descriptor is free, say: who asks finds the socket again
 	}
 	if len(s.conns) >= mostConns {
-		_ = c.Reply(control.Reply{Event: control.Failed, Code: 125, Error: "too many are connected to this sandbox"})
+		_ = c.Reply(control.Reply{Event: control.Failed, Code: 125, Error: fmt.Sprintf("%d are connected to %s already, and it takes no more; try again when one of them has ended", mostConns, s.rec.Name)})
 		c.Close()
 		return nil
 	}

@@ -175,6 +175,40 @@ func crowd(t *testing.T, w *world.World, id string) {
 	t.Fatal("there is room for any number of connections")
 }
 
+// TestCrowded: who finds no room at a supervisor hears that, and of no end.
+func TestCrowded(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	id := sbx(t, w, 0, "run", "-d", "-i", "--name", "s", "--", "sleep", "100")
+	a := &unix.SockaddrUnix{Name: filepath.Join(w.Home, "run/sbx", id, state.SocketFile)}
+	var silent []int
+	for range 256 {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		if err == nil {
+			silent = append(silent, fd)
+			err = unix.Connect(fd, a)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = "sbx: 256 are connected to s already, and it takes no more; try again when one of them has ended\n"
+	for _, args := range [][]string{{"exec", "s", "true"}, {"exec", "-e", "A=b", "s", "true"}, {"attach", "s"}, {"cp", "s:/etc/hosts", "-"}, {"kill", "-s", "WINCH", "s"}, {"pause", "s"}, {"rename", "s", "r"}, {"wait", "s"}, {"stop", "s"}} {
+		for range 5 { // whoever is faster
+			if got := w.Run(t, append([]string{w.Sbx}, args...)...); got.Code != 125 || got.Err != want {
+				t.Errorf("%q: status %d, %q, want %q", args, got.Code, got.Err, want)
+				break
+			}
+		}
+	}
+	for _, fd := range silent {
+		unix.Close(fd)
+	}
+	sbx(t, w, 0, "exec", "s", "true")
+	sbx(t, w, 0, "rm", "-f", "s")
+	empty(t, w)
+}
+
 // TestStopped: a supervisor that is stopped keeps no sandbox from its end, however many
 // wait for it, and leaves nobody waiting for an answer.
 func TestStopped(t *testing.T) {
