@@ -353,7 +353,7 @@ func (a *Another) isBorn() error {
 		if pid := int64(binary.LittleEndian.Uint64(data[:])); pid < 0 {
 			errno = unix.Errno(-pid)
 		}
-		a.started(fmt.Errorf("starting a process in the sandbox: %w", errno))
+		a.started(unborn(errno))
 		return nil
 	}
 	a.s.further = append(a.s.further, a)
@@ -361,6 +361,15 @@ func (a *Another) isBorn() error {
 	b.Watch(a.report, a.isStarted)
 	b.Watch(a.monitor, a.isOver)
 	return nil
+}
+
+// unborn is the error of a fork that PID 1 could not make.
+func unborn(errno unix.Errno) error {
+	err := fmt.Errorf("starting a process in the sandbox: %w", errno)
+	if errno == unix.EAGAIN { // fork(2)
+		return fmt.Errorf("%w; as many run as limits.processes or the command itself lets (prlimit(2) of PID 1): end some of them, which sbx top lists", err)
+	}
+	return err
 }
 
 // isStarted learns whether the command was executed.

@@ -269,6 +269,24 @@ func TestExecStopped(t *testing.T) {
 	empty(t, w)
 }
 
+// TestExecFull: where a sandbox has as many processes as it may have, who asks for
+// another one hears why there is none, and the sandbox can be ended.
+func TestExecFull(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	sbx(t, w, 0, "run", "-d", "--name", "s", "--set", "limits.processes=3", "--", "sh", "-c", "sleep 100; true")
+	waitFor(t, "all of its processes", func() bool { return strings.Contains(sbx(t, w, 0, "top", "s"), "sleep 100") })
+	for _, args := range [][]string{{"exec", "s", "true"}, {"cp", "s:/etc/hosts", "-"}} {
+		got := w.Run(t, append([]string{w.Sbx}, args...)...)
+		if want := "limits.processes"; got.Code != 125 || !strings.Contains(got.Err, want) {
+			t.Errorf("%q: status %d, %q, want %q", args, got.Code, got.Err, want)
+		}
+	}
+	sbx(t, w, 0, "stop", "-t", "1", "s")
+	sbx(t, w, 0, "rm", "s")
+	empty(t, w)
+}
+
 // TestExecKilledEarly: also when who asked for it is killed at any moment of its
 // start, nothing of a further command is left.
 func TestExecKilledEarly(t *testing.T) {
