@@ -314,7 +314,7 @@ func (s *sandboxed) place(a *Another) error {
 	if a.n > program.Chunks {
 		return fmt.Errorf("the command line and its environment take more than %d bytes", program.Chunks*program.ChunkSize)
 	}
-	return errors.New("as many commands run in this sandbox as there is room for")
+	return errors.New("as many commands run in this sandbox as there is room for; end one of them, which sbx top lists, or try again later")
 }
 
 func (s *sandboxed) mark(a *Another, busy bool) {
