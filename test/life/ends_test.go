@@ -175,6 +175,38 @@ func crowd(t *testing.T, w *world.World, id string) {
 	t.Fatal("there is room for any number of connections")
 }
 
+// TestNetStopped: who asks the program that makes a sandbox's network hears that it does
+// not answer, and the sandbox can be ended.
+func TestNetStopped(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	sbx(t, w, 0, "run", "-d", "--name", "s", "-p", "127.0.0.1:0:80", "--", "sleep", "100")
+	for _, pid := range descendants(t, inspect(t, w, "s").State.SupervisorPID) {
+		if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil && string(comm) == "sbx-net\n" {
+			stopProcess(t, pid)
+		}
+	}
+	var asked sync.WaitGroup
+	for _, args := range [][]string{{"net", "ls", "s"}, {"net", "log", "s"}, {"net", "allow", "s", "a.example"}, {"port", "s"}} {
+		asked.Go(func() {
+			c := w.Command(append([]string{w.Sbx}, args...)...)
+			var said bytes.Buffer
+			c.Stderr = &said
+			if err := c.Start(); err != nil {
+				t.Error(err)
+				return
+			}
+			if code := ends(t, c); code != 125 || !strings.Contains(said.String(), "gives no answer within 5s: the program that makes it (sbx-net) is stopped") {
+				t.Errorf("%q: status %d, %q", args, code, &said)
+			}
+		})
+	}
+	asked.Wait()
+	sbx(t, w, 0, "stop", "-t", "1", "s")
+	sbx(t, w, 0, "rm", "s")
+	empty(t, w)
+}
+
 // TestCrowded: who finds no room at a supervisor hears that, and of no end.
 func TestCrowded(t *testing.T) {
 	sbxtest.Leftovers(t)
