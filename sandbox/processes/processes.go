@@ -99,7 +99,31 @@ func look(pid int) (Process, error) {
 	if err != nil {
 		return Process{}, err
 	}
-	return parse(pid, text)
+	p, err := parse(pid, text)
+	if err == nil && p.State == "Z" && p.Threads > 1 {
+		p.headless()
+	}
+	return p, err
+}
+
+// headless is for a process whose first thread has ended, of which alone proc_pid_stat(5)
+// tells: it is as one of the others is, which runs if any of them does.
+func (p *Process) headless() {
+	dir := "/proc/" + strconv.Itoa(p.PID) + "/task/"
+	threads, _ := os.ReadDir(dir)
+	for _, e := range threads {
+		text, err := os.ReadFile(dir + e.Name() + "/stat")
+		if err != nil {
+			continue
+		}
+		t, err := parse(p.PID, text)
+		if err != nil || t.State == "Z" || t.State == "X" {
+			continue
+		}
+		if p.State, p.RSS = t.State, t.RSS; !t.Stopped() {
+			return
+		}
+	}
 }
 
 // parse reads proc_pid_stat(5). The name stands in parentheses and may hold any
@@ -179,10 +203,10 @@ func (p *Process) Stopped() bool {
 // SignalAll sends SIGSTOP or SIGCONT to every process of a sandbox but PID 1,
 // once to each, and looks again until it finds no new one: who has SIGSTOP
 // pending makes none, since fork(2) begins anew after the signal. With SIGSTOP it
-// then waits until all stand, a second at most; whoever is in an uninterruptible
-// sleep stops at the end of that.
+// then waits until all stand; whoever is in an uninterruptible sleep stops at the end
+// of that.
 func SignalAll(init int, sig unix.Signal) error {
-	const rounds, patience = 200, time.Second
+	const rounds = 200
 	told := map[identity]bool{}
 	for range rounds {
 		list, err := List(init)
@@ -203,6 +227,9 @@ func SignalAll(init int, sig unix.Signal) error {
 	}
 	return errors.New("the sandbox makes processes faster than they can be stopped")
 }
+
+// patience is how long SignalAll waits until all stand.
+const patience = 2 * time.Second
 
 // EndSession kills, below PID 1 of a sandbox, every process of the session that a
 // child of parent leads, and looks again until it finds no new one.
@@ -264,16 +291,30 @@ func signalNew(list []Process, sig unix.Signal, told map[identity]bool) (found b
 	return found, nil
 }
 
-// stand waits until a moment for processes that were told to stop.
+// stand waits for processes that were told to stop, until a moment. Who goes on is told
+// again: before it was stopped itself, another one can have let it go on.
 func stand(init int, end time.Time) error {
 	for {
 		list, err := List(init)
 		if err != nil {
 			return err
 		}
-		running := func(p Process) bool { return !p.Stopped() && p.State != "D" }
-		if !slices.ContainsFunc(list[1:], running) || time.Now().After(end) {
+		runs := 0
+		for i := range list[1:] {
+			p := &list[1+i]
+			if p.Stopped() || p.State == "D" {
+				continue
+			}
+			runs = p.PID
+			if err := p.Signal(unix.SIGSTOP); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("stopping process %d of the sandbox: %w", p.PID, err)
+			}
+		}
+		if runs == 0 {
 			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("process %d of the sandbox does not stop, or others let it go on faster than they can be stopped; with a control group (limits.cgroup = \"always\") none can", runs)
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -3,7 +3,9 @@ package processes
 import (
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -62,6 +64,92 @@ func TestList(t *testing.T) {
 	}
 	if _, err := List(0x7ffffff0); err == nil {
 		t.Error("a process that is not there was listed")
+	}
+}
+
+// headlessVariable has this test's program end its first thread, and go on.
+const headlessVariable = "SBX_TEST_HEADLESS"
+
+func init() {
+	if os.Getenv(headlessVariable) != "" {
+		runtime.LockOSThread() // the first one
+	}
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv(headlessVariable) != "" {
+		go func() { time.Sleep(time.Minute); os.Exit(0) }()
+		_, _, _ = unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
+	}
+	os.Exit(m.Run())
+}
+
+// below starts a shell that starts others, and kills all of them in the end.
+func below(t *testing.T, script string, env ...string) (init int) {
+	t.Helper()
+	c := exec.Command("sh", "-c", script)
+	c.Env = append(os.Environ(), env...)
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = unix.Kill(-c.Process.Pid, unix.SIGKILL)
+		_ = c.Wait()
+	})
+	return c.Process.Pid
+}
+
+// TestHeadless: a process goes on without its first thread, and is stopped like others.
+func TestHeadless(t *testing.T) {
+	init := below(t, `"$PROGRAM" & wait`, "PROGRAM="+os.Args[0], headlessVariable+"=1")
+	raw := func() string {
+		list, err := List(init)
+		if err != nil || len(list) != 2 {
+			return ""
+		}
+		text, _ := os.ReadFile("/proc/" + strconv.Itoa(list[1].PID) + "/stat")
+		p, _ := parse(list[1].PID, text)
+		return p.State
+	}
+	for end := time.Now().Add(20 * time.Second); raw() != "Z"; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("its first thread does not end")
+		}
+	}
+	for _, tt := range []struct {
+		sig     unix.Signal
+		stopped bool
+	}{{0, false}, {unix.SIGSTOP, true}, {unix.SIGCONT, false}} {
+		if tt.sig != 0 {
+			if err := SignalAll(init, tt.sig); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+		if list, err := List(init); err != nil || list[1].Stopped() != tt.stopped || list[1].RSS == 0 {
+			t.Errorf("after %d: %+v, %v", tt.sig, list, err)
+		}
+	}
+}
+
+// TestContinued: processes that let one another go on are stopped, or are said not to be.
+func TestContinued(t *testing.T) {
+	init := below(t, `for i in 1 2 3 4 5 6; do (while :; do kill -CONT 0; done) & done; wait`)
+	time.Sleep(100 * time.Millisecond)
+	for range 5 {
+		err := SignalAll(init, unix.SIGSTOP)
+		time.Sleep(20 * time.Millisecond)
+		list, failed := List(init)
+		if failed != nil {
+			t.Fatal(failed)
+		}
+		if runs := slices.IndexFunc(list[1:], func(p Process) bool { return !p.Stopped() }); runs >= 0 && err == nil {
+			t.Fatalf("one goes on: %+v", list[1+runs])
+		}
+		if err := SignalAll(init, unix.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -491,6 +491,9 @@ func (b *builder) create(rel string, m sandbox.Mount) {
 	b.call(unix.SYS_CLOSE, res(f))
 }
 
+// mostTerminals is how many terminals there may be in a sandbox at the same time.
+const mostTerminals = 256
+
 // dev makes the minimal /dev: the devices, links to the standard streams, own
 // terminals and own shared memory.
 func (b *builder) dev(p *sandbox.Plan) {
@@ -514,7 +517,8 @@ func (b *builder) dev(p *sandbox.Plan) {
 	}
 	b.step("/dev/pts", "root.dev", "mount own terminals on /dev/pts")
 	b.mkdir("dev/pts", 0o755, true)
-	opts := "newinstance,ptmxmode=0666,mode=0620"
+	// Instances have the host's number together: what one took, no other sandbox had.
+	opts := fmt.Sprintf("newinstance,ptmxmode=0666,mode=0620,max=%d", mostTerminals)
 	if p.Pseudo.PtyGID >= 0 {
 		opts += fmt.Sprintf(",gid=%d", p.Pseudo.PtyGID)
 	}

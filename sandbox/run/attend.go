@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -116,6 +117,8 @@ type anothers struct {
 	busy    [program.Chunks]bool // chunks of the block that a program lies in
 	waiting *Another             // the one that PID 1 is just starting
 	further []*Another
+	paused  bool      // every process was stopped by who may
+	look    time.Time // when to look whether others were, zero for never
 }
 
 // Another is a further command in a sandbox.
@@ -128,6 +131,7 @@ type Another struct {
 	monitor  int       // and of the process that waits for it
 	killed   bool      // it is not wanted any more
 	by       time.Time // when its start has taken too long
+	stops    int       // how often in a row who waits for it was found stopped
 	started  func(error)
 	ended    func()
 }
@@ -162,6 +166,52 @@ func (s *sandboxed) overdue() {
 		a.Kill()
 		a.by = time.Now().Add(slow)
 	}
+}
+
+// Paused says that every process was stopped, and is to stay so, or that all go on.
+func (b *Sandbox) Paused(on bool) { b.s.paused = on }
+
+// How often it is looked whether who waits for a further command was stopped, and how
+// often it is let go on.
+const (
+	rouseEvery = time.Second
+	mostStops  = 3
+)
+
+// rouse lets those go on that wait for further commands. Any process inside can stop
+// them, also by mistake (kill -STOP -1), and whoever asked for a command would never hear
+// of its end. One that is stopped again and again is killed, and its command with it.
+func (s *sandboxed) rouse() {
+	now := time.Now()
+	switch {
+	case len(s.further) == 0 || s.paused:
+		s.look = time.Time{}
+		return
+	case s.look.IsZero():
+		s.look = now.Add(rouseEvery)
+		return
+	case now.Before(s.look):
+		return
+	}
+	s.look = now.Add(rouseEvery)
+	for _, a := range s.further {
+		if !a.stopped() {
+			a.stops = 0
+			continue
+		}
+		if a.stops++; a.stops > mostStops {
+			a.Kill()
+			continue
+		}
+		_ = unix.PidfdSendSignal(a.monitor, unix.SIGCONT, nil, 0)
+	}
+}
+
+// stopped says whether the process that waits for the command is (proc_pid_stat(5),
+// state T).
+func (a *Another) stopped() bool {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(a.Monitor()) + "/stat")
+	return err == nil && bytes.HasPrefix(text[bytes.LastIndexByte(text, ')')+1:], []byte(" T "))
 }
 
 // Another starts another command in the sandbox, as it is confined as the first.
@@ -201,6 +251,21 @@ func (b *Sandbox) Dial(port uint16, socket int, done func(error)) error {
 		return err
 	}
 	return b.s.errand(prog, socket, done)
+}
+
+// Halt has every process but PID 1 stopped at once, from inside. done is called when that
+// was tried. It is an error if there is no room for it; then done is not called.
+func (b *Sandbox) Halt(done func(error)) error {
+	prog, err := program.Halt(b.s.plan)
+	if err != nil {
+		return err
+	}
+	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0) // in the place of what it needs none of
+	if err != nil {
+		return &os.PathError{Op: "open", Path: os.DevNull, Err: err}
+	}
+	defer unix.Close(null)
+	return b.s.errand(prog, null, done)
 }
 
 // another is a further command that has not begun.
@@ -264,7 +329,7 @@ func (s *sandboxed) place(a *Another) error {
 	if a.n > program.Chunks {
 		return fmt.Errorf("the command line and its environment take more than %d bytes", program.Chunks*program.ChunkSize)
 	}
-	return errors.New("as many commands run in this sandbox as there is room for")
+	return errors.New("as many commands run in this sandbox as there is room for; end one of them, which sbx top lists, or try again later")
 }
 
 func (s *sandboxed) mark(a *Another, busy bool) {
@@ -303,7 +368,7 @@ func (a *Another) isBorn() error {
 		if pid := int64(binary.LittleEndian.Uint64(data[:])); pid < 0 {
 			errno = unix.Errno(-pid)
 		}
-		a.started(fmt.Errorf("starting a process in the sandbox: %w", errno))
+		a.started(unborn(errno))
 		return nil
 	}
 	a.s.further = append(a.s.further, a)
@@ -311,6 +376,15 @@ func (a *Another) isBorn() error {
 	b.Watch(a.report, a.isStarted)
 	b.Watch(a.monitor, a.isOver)
 	return nil
+}
+
+// unborn is the error of a fork that PID 1 could not make.
+func unborn(errno unix.Errno) error {
+	err := fmt.Errorf("starting a process in the sandbox: %w", errno)
+	if errno == unix.EAGAIN { // fork(2)
+		return fmt.Errorf("%w; as many run as limits.processes or the command itself lets (prlimit(2) of PID 1): end some of them, which sbx top lists", err)
+	}
+	return err
 }
 
 // isStarted learns whether the command was executed.

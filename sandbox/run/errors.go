@@ -54,6 +54,9 @@ func (e *StepError) Hint() string {
 	if e.Step.From == "security.trace_denied" {
 		return traceHint(e.Errno)
 	}
+	if e.Step.From == "process.tty" && e.Errno == unix.ENOSPC {
+		return "as many terminals are open as there may be, in this sandbox or on this host (sysctl kernel.pty.max); close some, or do without one: --tty=never"
+	}
 	if e.Step.From == "network.allow" {
 		return `this kernel filters no packets in a user namespace (nf_tables); set network.backend = "engine", which needs no filter`
 	}

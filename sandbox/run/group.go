@@ -427,16 +427,19 @@ func (b *Sandbox) OnOOM(told func(kills int64)) {
 // the leaf is frozen: the keeper has to end by itself.
 func (b *Sandbox) Freeze(on bool) (done bool, err error) {
 	const soon = 100 * time.Millisecond
-	g := b.s.group
-	if g == nil || g.top == "" {
+	if !b.Grouped() {
 		return false, nil
 	}
+	g := b.s.group
 	err = (g.top + "/" + cgroup.PayloadLeaf).Freeze(on, soon)
 	if errors.Is(err, cgroup.ErrNotYet) {
 		err = nil // the kernel goes on with it
 	}
 	return true, err
 }
+
+// Grouped says that the sandbox has a control group of its own, by which Freeze works.
+func (b *Sandbox) Grouped() bool { return b.s.group != nil && b.s.group.top != "" }
 
 // FrozenBy is the control group, by its name inside, by which the command has stopped
 // PID 1, "" where it has not: with groups of its own it can, and PID 1 starts nothing

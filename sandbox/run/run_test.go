@@ -54,6 +54,7 @@ func TestStepError(t *testing.T) {
 		{"link", "", "/x", unix.ELOOP, false, 125, "too many levels of symbolic links; a symbolic link appeared on the path after it was checked; name the real place"},
 		{"old kernel", "", "/x", unix.ENOSYS, false, 125, "function not implemented; this kernel is too old; sbx needs Linux 5.12, see sbx doctor"},
 		{"used up", "", "/x", unix.ENOSPC, false, 125, "no space left on device; a limit of this host is used up: fs.mount-max, user.max_*_namespaces, or the size of the file system; see sbx doctor"},
+		{"no more terminals", "process.tty", "/dev/pts/ptmx", unix.ENOSPC, false, 125, "no space left on device; as many terminals are open as there may be, in this sandbox or on this host (sysctl kernel.pty.max); close some, or do without one: --tty=never"},
 		{"quota", "", "/x", unix.EDQUOT, false, 125, "disk quota exceeded; your quota on this host is used up; of keys (/proc/key-users, sysctl kernel.keys.maxkeys) each sandbox takes one until it ends and is waited for"},
 		{"outside", "", "/x", unix.EXDEV, false, 125, "invalid cross-device link; the directory is not part of the sandbox"},
 		{"maps", "", "/x", unix.ECANCELED, false, 125, "operation canceled; the id maps were not written"},

@@ -125,6 +125,7 @@ func (w *watch) until(fd int) error {
 		}
 		if w.s != nil {
 			w.s.overdue()
+			w.s.rouse()
 		}
 	}
 }
@@ -258,6 +259,9 @@ func (w *watch) patience() int {
 	}
 	if w.s != nil && w.s.waiting != nil && (by.IsZero() || w.s.waiting.by.Before(by)) {
 		by = w.s.waiting.by
+	}
+	if w.s != nil && !w.s.look.IsZero() && (by.IsZero() || w.s.look.Before(by)) {
+		by = w.s.look
 	}
 	if !w.earlyBy.IsZero() {
 		by = w.earlyBy // there is no timeout before the command runs

@@ -66,7 +66,7 @@ func (s *Supervisor) accept() error {
 		return nil // no descriptor is free, say: who asks finds the socket again
 	}
 	if len(s.conns) >= mostConns {
-		_ = c.Reply(control.Reply{Event: control.Failed, Code: 125, Error: "too many are connected to this sandbox"})
+		_ = c.Reply(control.Reply{Event: control.Failed, Code: 125, Error: fmt.Sprintf("%d are connected to %s already, and it takes no more; try again when one of them has ended", mostConns, s.rec.Name)})
 		c.Close()
 		return nil
 	}
@@ -173,6 +173,11 @@ func (c *conn) forks(r *control.Request) func(*control.Process, []int) error {
 		return func(*control.Process, []int) error { return c.network() }
 	case control.Root:
 		return func(_ *control.Process, fds []int) error { return c.handsOut(fds, s.box.HandOut) }
+	case control.Pause:
+		if s.box == nil || s.frozen || s.box.Grouped() || !s.box.Runs() {
+			return nil // freeze alone does it, or says why not
+		}
+		return func(*control.Process, []int) error { return c.pause() }
 	case control.Connect:
 		return func(_ *control.Process, fds []int) error {
 			return c.handsOut(fds, func(socket int, done func(error)) error { return s.box.Dial(r.Port, socket, done) })
@@ -273,6 +278,9 @@ func (c *conn) do(r *control.Request, fds []int) (reply bool, err error) {
 		c.answer(control.Reply{Event: control.OK, Refused: s.refused()})
 		return false, nil
 	case control.Pause:
+		if do := c.forks(r); do != nil {
+			return false, do(nil, nil)
+		}
 		return true, s.freeze(true)
 	case control.Unpause:
 		return true, s.freeze(false)
@@ -507,6 +515,31 @@ func (c *conn) pass(i int, b []byte) {
 	}
 }
 
+// pause has every process stopped at once by a fork of PID 1, and then sees to those
+// that it could not: who has other ids, or all where there was no process for it.
+func (c *conn) pause() error {
+	s := c.s
+	end := func() {
+		if err := s.freeze(true); err != nil {
+			c.fail(err)
+		} else {
+			c.answer(control.Reply{Event: control.OK})
+		}
+	}
+	err := s.box.Halt(func(err error) {
+		if err != nil && (s.box == nil || !s.box.Runs()) {
+			c.fail(err)
+			return
+		}
+		end()
+		s.next()
+	})
+	if err != nil {
+		end()
+	}
+	return nil
+}
+
 // freeze stops every process of the sandbox, or lets them go on.
 func (s *Supervisor) freeze(on bool) error {
 	if on == s.frozen {
@@ -532,6 +565,7 @@ func (s *Supervisor) freeze(on bool) error {
 		return err
 	}
 	s.frozen = on
+	s.box.Paused(on)
 	s.rec.Status = state.Running
 	action := state.ActionUnpause
 	if on {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -207,6 +208,48 @@ func TestSparse(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(dir, "s"))
 	if want := append(append(make([]byte, 1000), "data"...), make([]byte, 3996)...); err != nil || !bytes.Equal(text, want) {
 		t.Errorf("%d bytes, %v", len(text), err)
+	}
+}
+
+// TestHoles: what a file takes no room for takes none in its copy, which is the same.
+func TestHoles(t *testing.T) {
+	const size = 64 << 20
+	for name, at := range map[string][]int64{"none": {}, "begin": {0}, "within": {5000, 5001, 1 << 20, 4096*300 - 1}, "end": {size - 1}} {
+		dir := t.TempDir()
+		from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+		f, err := os.Create(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := f.Truncate(size); err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range at {
+			if _, err := f.WriteAt([]byte("x"), i); err != nil {
+				t.Fatal(err)
+			}
+		}
+		src, err := Host().Source(from, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer src.Close()
+		target, err := Host().Target(to, src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer target.Close()
+		if err := Copy(src, target, none(t)); err != nil {
+			t.Fatal(err)
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(to, &st); err != nil || st.Size != size || st.Blocks > 1<<10 {
+			t.Errorf("%s: %d bytes in %d blocks, %v", name, st.Size, st.Blocks, err)
+		}
+		if out, err := exec.Command("cmp", from, to).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v, %s", name, err, out)
+		}
 	}
 }
 

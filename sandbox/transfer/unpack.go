@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -190,7 +191,10 @@ func (u *unpacker) file(dir int, base string, h *tar.Header, content io.Reader) 
 		return err
 	}
 	f := os.NewFile(uintptr(fd), base)
-	_, err = io.Copy(f, content)
+	holes := &holed{f: f}
+	if _, err = io.Copy(holes, content); err == nil {
+		err = holes.end()
+	}
 	if err == nil {
 		err = unix.Fchmod(fd, uint32(h.Mode)&permissions)
 	}
@@ -201,6 +205,52 @@ func (u *unpacker) file(dir int, base string, h *tar.Header, content io.Reader) 
 		err = closed // some file systems find no room only now
 	}
 	return err
+}
+
+// holed writes a file, with holes for blocks of zeros: a command can have a file as long
+// as it likes that takes no room, and its copy is to take none either.
+type holed struct {
+	f   *os.File
+	at  int64
+	gap bool // what came last was left out
+}
+
+func (h *holed) Write(b []byte) (int, error) {
+	for done := 0; done < len(b); {
+		n := 0
+		n, h.gap = stretch(b[done:], h.at)
+		if !h.gap {
+			if _, err := h.f.WriteAt(b[done:done+n], h.at); err != nil {
+				return done, err
+			}
+		}
+		done, h.at = done+n, h.at+int64(n)
+	}
+	return len(b), nil
+}
+
+// end gives the file its length.
+func (h *holed) end() error {
+	if !h.gap {
+		return nil
+	}
+	return h.f.Truncate(h.at)
+}
+
+var zeros [4096]byte // a block of most file systems
+
+// stretch is how much of b, which comes at a place in a file, is blocks of zeros alone,
+// or of anything else.
+func stretch(b []byte, at int64) (n int, gap bool) {
+	for n < len(b) {
+		end := min(len(b), n+len(zeros)-int((at+int64(n))%int64(len(zeros))))
+		none := bytes.Equal(b[n:end], zeros[:end-n])
+		if n > 0 && none != gap {
+			break
+		}
+		n, gap = end, none
+	}
+	return n, gap
 }
 
 // overwrite opens a plain file that can't be replaced.

@@ -3,6 +3,7 @@ package attack
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -315,6 +316,26 @@ func limitRows() []row {
 			inside = holding(t, cmd, hold, func() { beside = w.Run(t, w.Probe, "inotify", "1", "-").Out })
 			if beside == "1: reached\n" && !strings.HasPrefix(inside, "4096") {
 				t.Errorf("control: outside it says %q, and beside it %q", inside, beside)
+			}
+		},
+	}, {
+		id: "R44-terminals", what: "all that sandboxes have of the host's",
+		do: func(t *testing.T, w *world.World) {
+			hold := w.Work + "/hold"
+			sandboxed := func(argv ...string) *exec.Cmd {
+				return w.Command(w.Sandboxed(w.Profile(t, ""), append([]string{w.Probe, "terminals"}, argv...)...)...)
+			}
+			w.Write(t, hold, "")
+			var beside string
+			inside := holding(t, sandboxed("300", hold), hold, func() {
+				out, err := sandboxed("1", "-").Output()
+				beside = fmt.Sprint(string(out), err)
+			})
+			if inside != "256: denied: ENOSPC\n" || beside != "1: reached\n<nil>" {
+				t.Errorf("inside it says %q, and in another sandbox %q", inside, beside)
+			}
+			if got := w.Run(t, w.Probe, "terminals", "300", "-").Out; got != "300: reached\n" {
+				t.Errorf("control: outside it says %q", got)
 			}
 		},
 	}, {

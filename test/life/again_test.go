@@ -111,3 +111,32 @@ func TestPauseEarly(t *testing.T) {
 	}
 	empty(t, w)
 }
+
+// TestPauseChain: processes of which each makes the next and ends are stopped like others,
+// though nobody outside sees more than that they were there.
+func TestPauseChain(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	w.Write(t, w.Work+"/chain", "printf x >>made\nsh chain &\n")
+	sbx(t, w, 0, "run", "-d", "--name", "s", "--", "sh", "-c", "sh chain; sleep 100")
+	made := func() int64 {
+		st, err := os.Stat(filepath.Join(w.Work, "made"))
+		if err != nil {
+			return 0
+		}
+		return st.Size()
+	}
+	for range 20 {
+		was := made()
+		waitFor(t, "more of them", func() bool { return made() > was })
+		sbx(t, w, 0, "pause", "s")
+		was = made()
+		time.Sleep(50 * time.Millisecond)
+		if now := made(); now != was {
+			t.Errorf("%d were made while it is paused", now-was)
+		}
+		sbx(t, w, 0, "unpause", "s")
+	}
+	sbx(t, w, 0, "rm", "-f", "s")
+	empty(t, w)
+}

@@ -175,6 +175,72 @@ func crowd(t *testing.T, w *world.World, id string) {
 	t.Fatal("there is room for any number of connections")
 }
 
+// TestNetStopped: who asks the program that makes a sandbox's network hears that it does
+// not answer, and the sandbox can be ended.
+func TestNetStopped(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	sbx(t, w, 0, "run", "-d", "--name", "s", "-p", "127.0.0.1:0:80", "--", "sleep", "100")
+	for _, pid := range descendants(t, inspect(t, w, "s").State.SupervisorPID) {
+		if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil && string(comm) == "sbx-net\n" {
+			stopProcess(t, pid)
+		}
+	}
+	var asked sync.WaitGroup
+	for _, args := range [][]string{{"net", "ls", "s"}, {"net", "log", "s"}, {"net", "allow", "s", "a.example"}, {"port", "s"}} {
+		asked.Go(func() {
+			c := w.Command(append([]string{w.Sbx}, args...)...)
+			var said bytes.Buffer
+			c.Stderr = &said
+			if err := c.Start(); err != nil {
+				t.Error(err)
+				return
+			}
+			if code := ends(t, c); code != 125 || !strings.Contains(said.String(), "gives no answer within 5s: the program that makes it (sbx-net) is stopped") {
+				t.Errorf("%q: status %d, %q", args, code, &said)
+			}
+		})
+	}
+	asked.Wait()
+	sbx(t, w, 0, "stop", "-t", "1", "s")
+	sbx(t, w, 0, "rm", "s")
+	empty(t, w)
+}
+
+// TestCrowded: who finds no room at a supervisor hears that, and of no end.
+func TestCrowded(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	id := sbx(t, w, 0, "run", "-d", "-i", "--name", "s", "--", "sleep", "100")
+	a := &unix.SockaddrUnix{Name: filepath.Join(w.Home, "run/sbx", id, state.SocketFile)}
+	var silent []int
+	for range 256 {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		if err == nil {
+			silent = append(silent, fd)
+			err = unix.Connect(fd, a)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = "sbx: 256 are connected to s already, and it takes no more; try again when one of them has ended\n"
+	for _, args := range [][]string{{"exec", "s", "true"}, {"exec", "-e", "A=b", "s", "true"}, {"attach", "s"}, {"cp", "s:/etc/hosts", "-"}, {"kill", "-s", "WINCH", "s"}, {"pause", "s"}, {"rename", "s", "r"}, {"wait", "s"}, {"stop", "s"}} {
+		for range 5 { // whoever is faster
+			if got := w.Run(t, append([]string{w.Sbx}, args...)...); got.Code != 125 || got.Err != want {
+				t.Errorf("%q: status %d, %q, want %q", args, got.Code, got.Err, want)
+				break
+			}
+		}
+	}
+	for _, fd := range silent {
+		unix.Close(fd)
+	}
+	sbx(t, w, 0, "exec", "s", "true")
+	sbx(t, w, 0, "rm", "-f", "s")
+	empty(t, w)
+}
+
 // TestStopped: a supervisor that is stopped keeps no sandbox from its end, however many
 // wait for it, and leaves nobody waiting for an answer.
 func TestStopped(t *testing.T) {

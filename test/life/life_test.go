@@ -230,6 +230,63 @@ func TestExecEnds(t *testing.T) {
 	empty(t, w)
 }
 
+// TestExecStopped: what is inside can stop the process that waits for a further command,
+// and keeps nobody by it who asked for one.
+func TestExecStopped(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	sbx(t, w, 0, "run", "-d", "--name", "s", "--", "sleep", "100")
+	start := func(command string) *exec.Cmd {
+		c := w.Command(w.Sbx, "exec", "s", "sh", "-c", command)
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	const others = `for p in /proc/[0-9]*; do read name <$p/comm; [ $name != sbx-init ] || [ $p = /proc/1 ] || kill -STOP ${p#/proc/}; done 2>/dev/null`
+	// By mistake, and it hears how its command ended.
+	if code := ends(t, start("kill -STOP -1; exit 7")); code != 7 {
+		t.Errorf("after kill -STOP -1 its status is %d, not 7", code)
+	}
+	// While it is paused nobody is continued.
+	c := start("sleep 2; exit 8")
+	waitFor(t, "the command", func() bool { return strings.Contains(sbx(t, w, 0, "top", "s"), "sleep 2") })
+	sbx(t, w, 0, "pause", "s")
+	time.Sleep(2500 * time.Millisecond)
+	if states := sbx(t, w, 0, "top", "--format={{.Name}} {{.State}}", "s"); strings.Count(states, "sbx-init T") != 1 {
+		t.Errorf("while it is paused:\n%s", states)
+	}
+	sbx(t, w, 0, "unpause", "s")
+	if code := ends(t, c); code != 8 {
+		t.Errorf("after a pause its status is %d, not 8", code)
+	}
+	// On purpose, as long as it is there.
+	c = start("while :; do " + others + "; done")
+	if code := ends(t, c); code != 137 {
+		t.Errorf("the status of who stops it again and again is %d, not 137", code)
+	}
+	sbx(t, w, 0, "rm", "-f", "s")
+	empty(t, w)
+}
+
+// TestExecFull: where a sandbox has as many processes as it may have, who asks for
+// another one hears why there is none, and the sandbox can be ended.
+func TestExecFull(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	sbx(t, w, 0, "run", "-d", "--name", "s", "--set", "limits.processes=3", "--", "sh", "-c", "sleep 100; true")
+	waitFor(t, "all of its processes", func() bool { return strings.Contains(sbx(t, w, 0, "top", "s"), "sleep 100") })
+	for _, args := range [][]string{{"exec", "s", "true"}, {"cp", "s:/etc/hosts", "-"}} {
+		got := w.Run(t, append([]string{w.Sbx}, args...)...)
+		if want := "limits.processes"; got.Code != 125 || !strings.Contains(got.Err, want) {
+			t.Errorf("%q: status %d, %q, want %q", args, got.Code, got.Err, want)
+		}
+	}
+	sbx(t, w, 0, "stop", "-t", "1", "s")
+	sbx(t, w, 0, "rm", "s")
+	empty(t, w)
+}
+
 // TestExecKilledEarly: also when who asked for it is killed at any moment of its
 // start, nothing of a further command is left.
 func TestExecKilledEarly(t *testing.T) {

@@ -2,6 +2,7 @@ package life
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -148,12 +149,46 @@ func TestFollowStopped(t *testing.T) {
 func TestPidfileTakenBack(t *testing.T) {
 	sbxtest.Leftovers(t)
 	w := world.New(t)
-	file := filepath.Join(w.Home, "s.pid")
+	file, closed := filepath.Join(w.Home, "s.pid"), filepath.Join(w.Home, "closed")
+	if err := os.Mkdir(closed, 0o500); err != nil {
+		t.Fatal(err)
+	}
 	for _, flags := range [][]string{nil, {"-d"}} {
-		args := append(append([]string{"run"}, flags...), "--pidfile", file, "--cidfile", filepath.Join(w.Home, "no/such"), "--", "sleep", "100")
+		args := append(append([]string{"run"}, flags...), "--pidfile", file, "--cidfile", filepath.Join(closed, "id"), "--", "sleep", "100")
 		sbx(t, w, 125, args...)
 		if world.Exists(file) {
 			t.Errorf("%q: the file with the pid is left", args)
+		}
+	}
+	empty(t, w)
+}
+
+// TestPidfileInside: a command that may write the file with its pid keeps nobody by it:
+// the end of its sandbox is the end.
+func TestPidfileInside(t *testing.T) {
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	file := filepath.Join(w.Work, "s.pid")
+	sbx(t, w, 0, "run", "-d", "--rm", "--name", "s", "--pidfile", file, "--", "sh", "-c", `while ! rm s.pid; do sleep .05; done 2>/dev/null; mkfifo s.pid; touch made; sleep 100`)
+	waitFor(t, "the FIFO", func() bool { return world.Exists(filepath.Join(w.Work, "made")) })
+	c := w.Command(w.Sbx, "stop", "-t", "0", "s")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { // it can be read, so that nothing hangs if this fails
+		if f, err := os.OpenFile(file, os.O_RDWR|unix.O_NONBLOCK, 0); err == nil {
+			f.Close()
+		}
+	}()
+	if code := ends(t, c); code != 0 {
+		t.Errorf("the status of stop is %d", code)
+	}
+	// One that can't be written at all is said before anything runs.
+	none := filepath.Join(w.Home, "none/s.pid")
+	for _, flag := range []string{"--pidfile", "--cidfile"} {
+		got := w.Run(t, w.Sbx, "run", flag, none, "--", "touch", "ran")
+		if want := "sbx: " + flag + ": open " + filepath.Dir(none) + ": no such file or directory\n"; got.Code != 125 || got.Err != want || world.Exists(filepath.Join(w.Work, "ran")) {
+			t.Errorf("%s: status %d, %q, want %q", flag, got.Code, got.Err, want)
 		}
 	}
 	empty(t, w)

@@ -74,6 +74,7 @@ func probes() map[string]func(args []string) {
 		"inotify":     inotify,
 		"timers":      timers,
 		"queues":      queues,
+		"terminals":   terminals,
 		"fill":        fill,
 		"inodes":      inodes,
 		"segv":        segv,

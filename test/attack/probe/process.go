@@ -277,6 +277,20 @@ func queues(args []string) {
 	hold(args[1])
 }
 
+// terminals opens as many terminals as it can get, at most n (pty(7)).
+func terminals(args []string) {
+	n, _ := strconv.Atoi(args[0])
+	var last error
+	var i int
+	for i = 0; i < n; i++ {
+		if _, last = unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0); last != nil {
+			break
+		}
+	}
+	fmt.Printf("%d: %s\n", i, result(last))
+	hold(args[1])
+}
+
 // segv dies of a signal whose action is a core dump, in a child whose limit is
 // raised as far as it may be.
 func segv([]string) {

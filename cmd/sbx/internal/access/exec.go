@@ -195,11 +195,11 @@ func begin(inv *cli.Invocation, c *control.Conn, r *state.Record, j *run.Join, q
 	if err != nil {
 		return err
 	}
-	err = c.Ask(q, files...)
+	err = sandboxes.Ask(c, r, q, files...)
 	done()
 	j.Sent()
 	if err != nil {
-		return sandboxes.Closing(r, err)
+		return err
 	}
 	return j.Terminal()
 }

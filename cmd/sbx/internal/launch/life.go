@@ -67,8 +67,8 @@ func supervisor(inv *decision.Run, plan *sandbox.Plan, o *options.Options) *supe
 // started tells whoever wants to know that the command runs.
 func started(inv *cli.Invocation, r *state.Record, l *options.Life) error {
 	if l.Cidfile != "" {
-		if err := options.WriteNew(l.Cidfile, r.ID); err != nil {
-			return fmt.Errorf("--cidfile: %w", err)
+		if err := l.WriteCid(r.ID); err != nil {
+			return err
 		}
 	}
 	if l.Sdnotify == options.NotifyRuns {

@@ -26,6 +26,7 @@ import (
 type Requests struct {
 	*os.File
 	lines *bufio.Scanner
+	name  string // the sandbox's
 }
 
 // Connect connects to the network's program of the sandbox that is named first.
@@ -49,7 +50,7 @@ func Connect(inv *cli.Invocation) (*Requests, error) {
 		}
 		return nil, fmt.Errorf("asking the network of %s: %w", r.Name, err)
 	}
-	c := &Requests{File: os.NewFile(uintptr(fd), path)}
+	c := &Requests{File: os.NewFile(uintptr(fd), path), name: r.Name}
 	c.lines = bufio.NewScanner(c)
 	c.lines.Buffer(nil, 16<<20)
 	return c, nil
@@ -70,10 +71,20 @@ func (c *Requests) next() (*slirp.Response, error) {
 	return &r, nil
 }
 
+// patience is how long an answer may take, for which nothing has to be waited for.
+const patience = 5 * time.Second
+
 // Ask sends a request and waits for the answer.
 func (c *Requests) Ask(r slirp.Request) (*slirp.Response, error) {
 	if err := json.NewEncoder(c).Encode(r); err != nil {
 		return nil, err
+	}
+	n, err := 0, error(unix.EINTR)
+	for end := time.Now().Add(patience); errors.Is(err, unix.EINTR); {
+		n, err = unix.Poll([]unix.PollFd{{Fd: int32(c.Fd()), Events: unix.POLLIN}}, int(max(time.Until(end), 0)/time.Millisecond))
+	}
+	if err == nil && n == 0 {
+		return nil, fmt.Errorf("the network of %s gives no answer within %v: the program that makes it (sbx-net) is stopped or too busy; continue it with kill -CONT, or end the sandbox: sbx stop %s", c.name, patience, c.name)
 	}
 	answer, err := c.next()
 	if err == nil && answer == nil {

@@ -28,13 +28,16 @@ type Life struct {
 	Cidfile     string
 	Pidfile     string
 	pid         string // what was written to it
-	StatusFD    int    // -1 for none
-	Sdnotify    string
-	LogMax      int64
-	Restart     supervise.Policy
-	Labels      map[string]string
-	Name        string         // of the record, in place of the profile's
-	Project     *state.Project // of sbx up
+	// The directories of both, from before the command runs: it may be what writes them,
+	// and what is above them.
+	cids, pids directory
+	StatusFD   int // -1 for none
+	Sdnotify   string
+	LogMax     int64
+	Restart    supervise.Policy
+	Labels     map[string]string
+	Name       string         // of the record, in place of the profile's
+	Project    *state.Project // of sbx up
 }
 
 // DefaultLog is how much of a detached sandbox's output is kept.
@@ -79,8 +82,12 @@ func LifeFlags(fs *pflag.FlagSet) *Life {
 		if err != nil || fd < 3 {
 			return fmt.Errorf("%q is no descriptor from 3 on", s)
 		}
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
-			return fmt.Errorf("descriptor %d: %w", fd, err)
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err == nil && flags&unix.FD_CLOEXEC != 0 { // it is of this process's making: who was started has it without
+			err = unix.EBADF
+		}
+		if err != nil {
+			return fmt.Errorf("descriptor %d: %w; open it for sbx, as in %d>FILE", fd, err, fd)
 		}
 		l.StatusFD = fd
 		return nil
@@ -155,8 +162,58 @@ func (l *Life) Check() error {
 		if _, err := os.Lstat(l.Cidfile); err == nil {
 			return fmt.Errorf("--cidfile: %s is there already; remove it, or name another file", l.Cidfile)
 		}
+		if err := l.cids.open(l.Cidfile); err != nil {
+			return fmt.Errorf("--cidfile: %w", err)
+		}
+	}
+	if l.Pidfile != "" {
+		if err := l.pids.open(l.Pidfile); err != nil {
+			return fmt.Errorf("--pidfile: %w", err)
+		}
 	}
 	return nil
+}
+
+// directory is one that is held by a descriptor. The zero value holds none.
+type directory struct {
+	fd   int
+	held bool
+}
+
+// open holds the directory of a file.
+func (d *directory) open(file string) (err error) {
+	path := filepath.Dir(file)
+	if d.fd, err = unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	d.held = true
+	return nil
+}
+
+// writeNew writes text to a file of the directory that is not there yet.
+func (d *directory) writeNew(name, text string) error {
+	if !d.held {
+		return errors.New("BUG: its directory is not held")
+	}
+	fd, err := unix.Openat(d.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return err
+	}
+	return written(os.NewFile(uintptr(fd), name), text)
+}
+
+// has says whether a file of the directory has just this text. It waits for nobody, and
+// reads no more than that: the command may have put a FIFO in the file's place, or a
+// link to what has no end.
+func (d *directory) has(name, text string) bool {
+	fd, err := unix.Openat(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	b := make([]byte, len(text)+1)
+	n, err := unix.Read(fd, b)
+	return err == nil && string(b[:n]) == text
 }
 
 // Notifies says whether systemd is told of it.
@@ -175,27 +232,37 @@ func (l *Life) Ended(code int) {
 
 // TakePid takes back the file with the pid, if it was written.
 func (l *Life) TakePid() {
-	if l.pid == "" {
-		return
-	}
-	if text, err := os.ReadFile(l.Pidfile); err == nil && string(text) == l.pid { // else it is another sandbox's by now
-		_ = os.Remove(l.Pidfile)
+	if name := filepath.Base(l.Pidfile); l.pid != "" && l.pids.has(name, l.pid) { // else it is another sandbox's by now
+		_ = unix.Unlinkat(l.pids.fd, name, 0)
 	}
 }
 
 // WritePid writes the file with the pid, at once in place of one that is there.
+//
+// Precondition: Check found nothing wrong.
 func (l *Life) WritePid(pid int) error {
-	text, next := strconv.Itoa(pid)+"\n", fmt.Sprintf("%s.%d", l.Pidfile, os.Getpid())
-	_ = os.Remove(next) // of a process that had our number
-	err := WriteNew(next, text)
+	text, name := strconv.Itoa(pid)+"\n", filepath.Base(l.Pidfile)
+	next, d := fmt.Sprintf("%s.%d", name, os.Getpid()), &l.pids
+	_ = unix.Unlinkat(d.fd, next, 0) // of a process that had our number
+	err := d.writeNew(next, text)
 	if err == nil {
-		err = os.Rename(next, l.Pidfile)
+		err = unix.Renameat(d.fd, next, d.fd, name)
 	}
 	if err != nil {
-		_ = os.Remove(next)
-		return fmt.Errorf("--pidfile: %w", err)
+		_ = unix.Unlinkat(d.fd, next, 0)
+		return fmt.Errorf("--pidfile: %w", &os.PathError{Op: "write", Path: l.Pidfile, Err: err})
 	}
 	l.pid = text
+	return nil
+}
+
+// WriteCid writes the file with the id.
+//
+// Precondition: Check found nothing wrong.
+func (l *Life) WriteCid(id string) error {
+	if err := l.cids.writeNew(filepath.Base(l.Cidfile), id); err != nil {
+		return fmt.Errorf("--cidfile: %w", &os.PathError{Op: "write", Path: l.Cidfile, Err: err})
+	}
 	return nil
 }
 
@@ -221,6 +288,10 @@ func WriteNew(path, text string) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(text)
+	return written(f, text)
+}
+
+func written(f *os.File, text string) error {
+	_, err := f.WriteString(text)
 	return errors.Join(err, f.Close())
 }

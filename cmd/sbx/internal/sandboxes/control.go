@@ -183,7 +183,7 @@ func ask(r *state.Record, q control.Request) error {
 		return err
 	}
 	defer c.Close()
-	if err := c.Ask(q); err != nil {
+	if err := c.Ask(q); err != nil && !hungUp(err) { // who hung up may have said why before
 		return err
 	}
 	for !comes(c) { // it can have been stopped since
@@ -198,6 +198,20 @@ func ask(r *state.Record, q control.Request) error {
 		return overtaken(r.Name, &reply)
 	}
 	return Closing(r, err)
+}
+
+// Ask sends a request. Where nobody takes it, the error is what was said before that.
+func Ask(c *control.Conn, r *state.Record, q control.Request, files ...int) error {
+	err := c.Ask(q, files...)
+	if !hungUp(err) {
+		return err
+	}
+	_, fds, why := c.Answer()
+	control.CloseAll(fds)
+	if why == nil {
+		why = err
+	}
+	return Closing(r, why)
 }
 
 // comes waits a while for a reply.
@@ -250,10 +264,11 @@ func parseSignal(s string) (unix.Signal, error) {
 // Patience is a time as docker writes it: seconds, or with a unit; negative is
 // for ever.
 func Patience(s string) (time.Duration, error) {
-	if n, err := strconv.Atoi(s); err == nil {
-		return time.Duration(n) * time.Second, nil
+	text := s
+	if _, err := strconv.Atoi(s); err == nil {
+		text += "s"
 	}
-	d, err := time.ParseDuration(s)
+	d, err := time.ParseDuration(text) // which takes none that it has no room for
 	if err != nil {
 		return 0, fmt.Errorf("%q is no time, write seconds, or 500ms, 2m", s)
 	}
