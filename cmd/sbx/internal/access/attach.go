@@ -85,7 +85,7 @@ func attach(inv *cli.Invocation, r *state.Record, keys []byte, noInput bool) err
 	if lines != nil {
 		defer lines.Restore()
 	}
-	if err := sandboxes.Ask(c, r, control.Request{Op: control.Attach}); err != nil {
+	if err := c.Ask(control.Request{Op: control.Attach}); err != nil {
 		return err
 	}
 	_, fds, err := c.Answer()

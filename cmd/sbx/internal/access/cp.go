@@ -148,10 +148,10 @@ func fetch(r *state.Record, q control.Request) (int, error) {
 		return -1, fmt.Errorf("opening sockets: %w", err)
 	}
 	defer unix.Close(pair[0])
-	err = sandboxes.Ask(c, r, q, pair[1])
+	err = c.Ask(q, pair[1])
 	unix.Close(pair[1])
 	if err != nil {
-		return -1, err
+		return -1, sandboxes.Closing(r, err)
 	}
 	if _, _, err := c.Answer(); err != nil {
 		return -1, sandboxes.Closing(r, err)

@@ -195,11 +195,11 @@ func begin(inv *cli.Invocation, c *control.Conn, r *state.Record, j *run.Join, q
 	if err != nil {
 		return err
 	}
-	err = sandboxes.Ask(c, r, q, files...)
+	err = c.Ask(q, files...)
 	done()
 	j.Sent()
 	if err != nil {
-		return err
+		return sandboxes.Closing(r, err)
 	}
 	return j.Terminal()
 }

@@ -183,7 +183,7 @@ func ask(r *state.Record, q control.Request) error {
 		return err
 	}
 	defer c.Close()
-	if err := c.Ask(q); err != nil && !hungUp(err) { // who hung up may have said why before
+	if err := c.Ask(q); err != nil {
 		return err
 	}
 	for !comes(c) { // it can have been stopped since
@@ -198,20 +198,6 @@ func ask(r *state.Record, q control.Request) error {
 		return overtaken(r.Name, &reply)
 	}
 	return Closing(r, err)
-}
-
-// Ask sends a request. Where nobody takes it, the error is what was said before that.
-func Ask(c *control.Conn, r *state.Record, q control.Request, files ...int) error {
-	err := c.Ask(q, files...)
-	if !hungUp(err) {
-		return err
-	}
-	_, fds, why := c.Answer()
-	control.CloseAll(fds)
-	if why == nil {
-		why = err
-	}
-	return Closing(r, why)
 }
 
 // comes waits a while for a reply.

@@ -25,7 +25,7 @@ func RefusedCalls(r *state.Record) ([]byte, error) {
 		return nil, err
 	}
 	defer c.Close()
-	if err := Ask(c, r, control.Request{Op: control.Refused}); err != nil {
+	if err := c.Ask(control.Request{Op: control.Refused}); err != nil {
 		return nil, err
 	}
 	reply, _, err := c.Answer()
