@@ -84,7 +84,7 @@ func See(p *sandbox.Plan, at string, exists func(string) bool) Sight {
 		}
 	default:
 		s.ofHost(layeredPath(*m, at, exists), m.ReadOnly, m.From, orWhy(m.Why, "it is shown"), exists)
-		s.Write = opening(m)
+		s.Write = opening(p, m, at)
 	}
 	if s.State == Absent || s.State == Own {
 		s.Show = ""
@@ -251,9 +251,9 @@ func (s *Sight) behind(why, from, at string, exists func(string) bool) {
 	}
 }
 
-// opening is the line that would let what m shows be written, "" where there is
-// none that should.
-func opening(m *sandbox.Mount) string {
+// opening is the line that would let at, which m shows, be written, "" where there
+// is none that should.
+func opening(p *sandbox.Plan, m *sandbox.Mount, at string) string {
 	key, _, _ := strings.Cut(m.From, "[")
 	switch {
 	case strings.HasPrefix(key, "mounts."):
@@ -261,6 +261,10 @@ func opening(m *sandbox.Mount) string {
 	case key == "workspace.access":
 		return `workspace.access = "rw"`
 	case key == "workspace.git":
+		guarded := slices.ContainsFunc(p.Mounts, func(g sandbox.Mount) bool { return g.From == "workspace.git" && !g.ReadOnly })
+		if guarded || slices.ContainsFunc(gitRules, func(g gitRule) bool { return within(at, path.Join(m.Target, g.name)) }) {
+			return `workspace.git = "rw"`
+		}
 		return `workspace.git = "guard"`
 	case key == "workspace.protect":
 		return "workspace.unprotect = [" + strconv.Quote(path.Base(m.Target)) + "]"

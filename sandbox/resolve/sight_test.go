@@ -23,7 +23,7 @@ func TestSee(t *testing.T) {
 		{Kind: sandbox.Bind, Source: "/srv/x", Target: "/data", IsDir: true, ReadOnly: true, From: "mounts./data"},
 		{Kind: sandbox.Layers, Source: "/srv/none", Lower: []string{"/srv/x"}, Target: "/stack", IsDir: true, Upper: "upper", From: "mounts./stack"},
 	}}
-	host := []string{"/usr/bin/cc", "/usr", "/etc/shadow", "/home/u/.ssh/id", "/home/u/.gitconfig", "/home/u/p/f", "/home/u/p/.git/config", "/home/u/p/.envrc", "/home/u/p/.env", "/home/u/.cache/theirs", "/srv/x/f", "/", "/root", "/home", "/dev/fuse", "/dev/null", "/sys/x", "/proc/keys"}
+	host := []string{"/usr/bin/cc", "/usr", "/etc/shadow", "/home/u/.ssh/id", "/home/u/.gitconfig", "/home/u/p/f", "/home/u/p/.git/config", "/home/u/p/.git/index", "/home/u/p/.git/hooks", "/home/u/p/.envrc", "/home/u/p/.env", "/home/u/.cache/theirs", "/srv/x/f", "/", "/root", "/home", "/dev/fuse", "/dev/null", "/sys/x", "/proc/keys"}
 	exists := func(at string) bool { return slices.Contains(host, at) }
 	for _, tt := range []struct {
 		path        string
@@ -59,7 +59,8 @@ func TestSee(t *testing.T) {
 		{"/home/u/.ssh/nothing", Absent, "home.mode", "", ""},
 		{"/home/u/.gitconfig", ReadOnly, "home.share[0]", "", `mounts."/home/u/.gitconfig" = { access = "rw" }`},
 		{"/home/u/p/f", Writable, "workspace.access", "", ""},
-		{"/home/u/p/.git/config", ReadOnly, "workspace.git", "", `workspace.git = "guard"`},
+		{"/home/u/p/.git/config", ReadOnly, "workspace.git", "", `workspace.git = "rw"`},
+		{"/home/u/p/.git/index", ReadOnly, "workspace.git", "", `workspace.git = "guard"`},
 		{"/home/u/p/.envrc", ReadOnly, "workspace.protect[3]", "", `workspace.unprotect = [".envrc"]`},
 		{"/home/u/p/.env", Hidden, "workspace.hide[0]", "", ""},
 		{"/home/u/.cache/theirs", Hidden, "mounts./home/u/.cache", "", ""},
@@ -72,6 +73,13 @@ func TestSee(t *testing.T) {
 		if got.State != tt.state || got.From != tt.from || got.Show != tt.show || got.Write != tt.write || got.Why == "" {
 			t.Errorf("%s: %+v, want %+v", tt.path, got, tt)
 		}
+	}
+	guarded := &sandbox.Plan{Mounts: []sandbox.Mount{
+		{Kind: sandbox.Guard, Source: "/home/u/p/.git", Target: "/home/u/p/.git", IsDir: true, From: "workspace.git"},
+		{Kind: sandbox.Guard, Source: "/home/u/p/.git/hooks", Target: "/home/u/p/.git/hooks", IsDir: true, ReadOnly: true, From: "workspace.git"},
+	}}
+	if got := See(guarded, "/home/u/p/.git/hooks", exists); got.Write != `workspace.git = "rw"` {
+		t.Errorf("guarded: %+v", got)
 	}
 	p.Proc = sandbox.ProcPid
 	if got := See(p, "/proc/keys", exists); got.State != Hidden || got.Show != `root.proc = "new"` {
