@@ -7,9 +7,9 @@ function _sbx_hook --on-event fish_prompt
     test "$found[2]" != "$_sbx_left"; or return
     set -g _sbx_left
     if test "$found[1]" = trusted
-        # At its prompt fish has no key for stopping a job; the shell inside, whose
-        # terminal begins as this one is, is to have one.
-        command stty susp '^Z' quit '^\\' 2>/dev/null
+        # At its prompt fish edits the line itself and has no key for stopping a job. The
+        # terminal inside begins as this one is, and is to be one for any command.
+        command stty icanon iexten echo icrnl susp '^Z' quit '^\\' 2>/dev/null
         command sbx shell --enter $found[2]/.sbx.toml
         nosbx
     end

@@ -211,6 +211,9 @@ func (r *row) duration(v any) (value, string) {
 	if v == int64(0) {
 		return value{}, ""
 	}
+	if n, ok := v.(int64); ok && n < 0 && r.min == 0 {
+		return value{}, fmt.Sprintf("%d is negative, use 0 or more", n)
+	}
 	s, ok := v.(string)
 	if !ok {
 		return value{}, `must be a duration such as "10s", not ` + typeName(v)

@@ -146,12 +146,15 @@ func TestLook(t *testing.T) {
 			p.repository(".git")
 			p.write(".git/config")
 			p.write(".git/index")
+			p.mkdir(".git/objects/info")
 			p.repository(".git/modules/m")
+			p.mkdir(".git/modules/m/objects/info")
 		},
 			during: func(p project) {
 				p.write(".git/index.lock")
 				p.move(".git/index.lock", ".git/index")
 				p.write(".git/objects/ab/cdef")
+				p.write(".git/objects/info/commit-graph")
 				p.write(".git/HEAD.lock")
 				p.move(".git/HEAD.lock", ".git/HEAD")
 				p.write(".git/modules/m/HEAD.lock")
@@ -171,7 +174,25 @@ func TestLook(t *testing.T) {
 				p.write(".git/modules/m/config")
 				p.write(".git/objects/info/alternates")
 			},
-			want: []string{"changed .git/config guard", "changed .git/hooks guard 1", "new .git/commondir guard", "new .git/modules/m/config guard", "new .git/objects/info guard 1"}},
+			want: []string{"changed .git/config guard", "changed .git/hooks guard 1", "new .git/commondir guard", "new .git/modules/m/config guard", "new .git/objects/info/alternates guard"}},
+		{name: "other objects in place of a repository's", before: func(p project) {
+			p.repository(".git")
+			p.mkdir(".git/objects/info")
+			p.write("x/info/alternates")
+			p.repository("a/.git")
+			p.write("y/alternates")
+			p.repository("b/.git")
+		},
+			during: func(p project) {
+				p.move(".git/objects", ".git/o")
+				p.move("x", ".git/objects")
+				p.link("../../../y", "a/.git/objects/info")
+				p.must(os.Remove(p.dir + "/b/.git/objects"))
+				p.mkdir("z/info")
+				p.write("z/info/alternates")
+				p.link("../../z", "b/.git/objects")
+			},
+			want: []string{"moved .git/objects guard 1", "new a/.git/objects/info guard 1", "new b/.git/objects/info/alternates guard"}},
 		{name: "a bare repository", during: func(p project) { p.repository("docs"); p.write("docs/config") }, want: []string{"new docs guard", "new docs/config guard"}},
 		{name: "among the objects of what may be no repository", before: func(p project) { p.repository("src"); p.mkdir("src/objects/ab/old") },
 			during: func(p project) {

@@ -45,8 +45,19 @@ func (u *unsaid) common(p *sandbox.Plan) {
 	}
 }
 
-// env parts NAME=value.
-func env(kv string) (name, value string) {
-	name, value, _ = strings.Cut(kv, "=")
-	return name, value
+// env is the variables whose values are known. Of a sandbox that runs there are names
+// alone: an empty PATH in their place would find no program.
+func env(list []string, u *unsaid) []string {
+	var known, names []string
+	for _, kv := range list {
+		if strings.Contains(kv, "=") {
+			known = append(known, kv)
+		} else {
+			names = append(names, kv)
+		}
+	}
+	if len(names) > 0 {
+		u.add("the variables %s, whose values a sandbox that runs has not on record: add them, or generate from sbx run's arguments after --", strings.Join(names, ", "))
+	}
+	return known
 }

@@ -93,10 +93,10 @@ func (y *yaml) container(p *sandbox.Plan, image string, u *unsaid) {
 		y.line(2, "tty: true")
 		y.line(2, "stdin: true")
 	}
-	if len(pr.Env) > 0 {
+	if known := env(pr.Env, u); len(known) > 0 {
 		y.line(2, "env:")
-		for _, kv := range pr.Env {
-			n, v := env(kv)
+		for _, kv := range known {
+			n, v, _ := strings.Cut(kv, "=")
 			y.line(2, "- name: %s", quote(n))
 			y.line(3, "value: %s", literal(v))
 		}

@@ -33,7 +33,7 @@ type ociProcess struct {
 	Terminal   bool                `json:"terminal"`
 	User       ociUser             `json:"user"`
 	Args       []string            `json:"args"`
-	Env        []string            `json:"env"`
+	Env        []string            `json:"env,omitempty"`
 	Cwd        string              `json:"cwd"`
 	Caps       map[string][]string `json:"capabilities"`
 	Rlimits    []ociRlimit         `json:"rlimits,omitempty"`
@@ -142,7 +142,7 @@ func ToOCI(p *sandbox.Plan) (*Bundle, error) {
 func (b *Bundle) process(p *sandbox.Plan, u *unsaid) {
 	pr := &p.Process
 	b.Config.Process = ociProcess{
-		User: ociUser{p.IDs.UID, p.IDs.GID, pr.Umask}, Args: pr.Argv, Env: pr.Env, Cwd: pr.Dir, NoNewPrivs: p.Security.NoNewPrivs,
+		User: ociUser{p.IDs.UID, p.IDs.GID, pr.Umask}, Args: pr.Argv, Env: env(pr.Env, u), Cwd: pr.Dir, NoNewPrivs: p.Security.NoNewPrivs,
 		Caps: map[string][]string{},
 	}
 	var keep []string

@@ -237,32 +237,43 @@ func (r *Record) place(others []Record, routes []netip.Prefix) error {
 // own4 is the subnet of a sandbox's own way out: slirp.Default4.
 var own4 = netip.MustParsePrefix("10.0.2.0/24")
 
-// Remove removes a network that nobody is in.
+// Remove removes a network that nobody is in. Its holder ends a moment after the last
+// member has, and needs the lock for that: it is waited for.
 func (s Store) Remove(name string) error {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		busy, err := s.remove(name)
+		if !busy || err != nil {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("the network %s is being joined or left, for %s now; try again", name, patience)
+		}
+	}
+}
+
+// remove is one try; busy says that the network has a holder and no members.
+func (s Store) remove(name string) (busy bool, err error) {
 	if _, err := s.Load(name); err != nil {
-		return err
+		return false, err
 	}
 	held, err := s.lock(name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer unix.Close(held)
 	c, err := s.dial(name)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if c != nil {
-		defer c.Close()
-		list, err := members(c)
-		if err != nil {
-			return err
-		}
-		if len(list) == 0 {
-			return fmt.Errorf("the network %s is just being joined or left", name)
-		}
-		return fmt.Errorf("the network %s is in use by %s; stop them first", name, names(list))
+	if c == nil {
+		return false, os.Remove(s.path(name))
 	}
-	return os.Remove(s.path(name))
+	defer c.Close()
+	list, err := members(c)
+	if err != nil || len(list) == 0 {
+		return err == nil, err
+	}
+	return false, fmt.Errorf("the network %s is in use by %s; stop them first", name, names(list))
 }
 
 // lock locks a file or directory as long as the descriptor is open. how is LOCK_EX, or

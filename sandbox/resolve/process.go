@@ -214,10 +214,20 @@ func (r *resolver) visible(p string) string {
 	return ""
 }
 
+// leastMemory is less than any program is content with, and more than what a number
+// comes to whose unit was forgotten.
+const leastMemory = 64 << 10
+
 // limits decides resource limits. Those of setrlimit(2) hold for each process;
 // the number of processes and the counts of /proc/sys/user for all together.
 func (r *resolver) limits() {
 	l := &r.prof.Limits
+	if l.Memory > 0 && l.Memory < leastMemory {
+		r.fail(&Error{Key: "limits.memory", Msg: fmt.Sprintf("no program can be started in %d bytes", l.Memory), Hint: `write a unit, as in "512M"`})
+	}
+	if l.Processes == 1 {
+		r.fail(&Error{Key: "limits.processes", Msg: "PID 1 of the sandbox is the one process, and no command could be started", Hint: "use 2 or more"})
+	}
 	memory := l.Memory
 	if r.plan.Cgroup.Limits.MemoryMax != 0 {
 		memory = 0 // it holds for all together, and lets one process reserve what it does not use

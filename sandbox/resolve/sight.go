@@ -3,6 +3,7 @@ package resolve
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -36,16 +37,22 @@ type Sight struct {
 }
 
 // See says what the absolute, clean path at is in the sandbox of p. exists tells
-// whether a path is on the host. Links in the path are not followed, and whether
-// the caller has the right to a file is not asked.
+// whether a path is on the host. Links in the path are not followed, but for those
+// that sbx makes, and whether the caller has the right to a file is not asked.
 func See(p *sandbox.Plan, at string, exists func(string) bool) Sight {
 	s := Sight{Path: at}
+	at = linked(p, at)
 	m := seen(p, at)
+	if s.pseudo(p, m, at, exists) {
+		return s
+	}
 	quoted := strconv.Quote(at)
 	switch {
 	case m == nil && p.Root.InPlace:
 		s.ofHost(at, p.Root.ReadOnly, p.Root.From, "the host's tree is the root", exists)
 		s.Write = "mounts." + quoted + " = " + strconv.Quote(at+":rw")
+	case m == nil && leads(p, at):
+		s.State, s.Why, s.From = Own, way, p.Root.From
 	case m == nil:
 		s.behind("the root has nothing there", p.Root.From, at, exists)
 		s.Show = "mounts." + quoted + " = {}"
@@ -57,11 +64,17 @@ func See(p *sandbox.Plan, at string, exists func(string) bool) Sight {
 			s.State, s.Why, s.From = Own, orWhy(m.Why, "memory of the sandbox's own"), m.From
 			break
 		}
+		if leads(p, at) {
+			s.State, s.Why, s.From = Own, way, m.From
+			break
+		}
 		s.behind(orWhy(m.Why, "memory of the sandbox's own")+", stands on "+m.Target, m.From, at, exists)
 		if s.Show = sharing(m, at); s.Show == "" {
 			s.Show = "mounts." + quoted + " = {}"
 		}
-	case m.Kind == sandbox.File || m.Kind == sandbox.Symlink || m.Kind == sandbox.Cgroups:
+	case m.Kind == sandbox.Symlink:
+		s.State, s.Why, s.From = Own, orWhy(m.Why, "a link to "+m.Source), m.From
+	case m.Kind == sandbox.File || m.Kind == sandbox.Cgroups:
 		s.State, s.Why, s.From = Own, orWhy(m.Why, "sbx makes it"), m.From
 	case m.Private:
 		s.State, s.Why, s.From = Own, orWhy(m.Why, "a directory of sbx's own"), m.From
@@ -71,7 +84,7 @@ func See(p *sandbox.Plan, at string, exists func(string) bool) Sight {
 		}
 	default:
 		s.ofHost(layeredPath(*m, at, exists), m.ReadOnly, m.From, orWhy(m.Why, "it is shown"), exists)
-		s.Write = opening(m)
+		s.Write = opening(p, m, at)
 	}
 	if s.State == Absent || s.State == Own {
 		s.Show = ""
@@ -80,6 +93,100 @@ func See(p *sandbox.Plan, at string, exists func(string) bool) Sight {
 		s.Write = ""
 	}
 	return s
+}
+
+// way is what a directory is that is made for mounts below it.
+const way = "a directory with nothing in it but the way to what is shown below"
+
+// leads reports whether at is the root or has something mounted below it.
+func leads(p *sandbox.Plan, at string) bool {
+	return at == "/" || slices.ContainsFunc(p.Mounts, func(m sandbox.Mount) bool { return m.Target != at && within(m.Target, at) })
+}
+
+// linked is at, of which every directory that is a link of sbx's making has been
+// replaced by where it leads.
+func linked(p *sandbox.Plan, at string) string {
+	for range maxLinks {
+		i := slices.IndexFunc(p.Mounts, func(m sandbox.Mount) bool {
+			return m.Kind == sandbox.Symlink && m.Target != at && within(at, m.Target)
+		})
+		if i < 0 {
+			break
+		}
+		m := p.Mounts[i]
+		to := m.Source
+		if !path.IsAbs(to) {
+			to = path.Join(path.Dir(m.Target), to)
+		}
+		at = path.Join(to, at[len(m.Target):])
+	}
+	return at
+}
+
+// pseudo judges what is in file systems that the kernel makes up, and sbx mounts
+// beside those of the plan's list. It is false for all else.
+func (s *Sight) pseudo(p *sandbox.Plan, m *sandbox.Mount, at string, exists func(string) bool) bool {
+	top := "/" + strings.SplitN(at, "/", 3)[1]
+	name := strings.TrimPrefix(at[len(top):], "/")
+	if p.Bare.On() || m != nil && within(m.Target, top) {
+		return false
+	}
+	switch {
+	case top == "/proc":
+		s.proc(p, name, at, exists)
+	case top == "/dev" && p.Pseudo.Dev:
+		s.dev(p, name, at, exists)
+	case top == "/sys" && p.Pseudo.Sys:
+		s.State, s.Why, s.From = ReadOnly, "the kernel's own of this sandbox", "root.sys"
+	case top == "/sys" && !p.Root.InPlace:
+		s.behind("no /sys is shown", "root.sys", at, exists)
+		if s.State == Hidden {
+			s.Show = `root.sys = "ro"`
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// proc judges name in /proc.
+func (s *Sight) proc(p *sandbox.Plan, name, at string, exists func(string) bool) {
+	first, _, _ := strings.Cut(name, "/")
+	_, notPid := strconv.ParseUint(first, 10, 32)
+	switch {
+	case p.Proc == sandbox.ProcNone:
+		s.behind("no /proc is shown", "root.proc", at, exists)
+	case p.Proc == sandbox.ProcPid && notPid != nil && !slices.Contains([]string{"", "self", "thread-self"}, first):
+		s.behind("/proc shows processes only", "root.proc", at, exists)
+	case slices.Contains(p.Pseudo.ProcMasked, name):
+		s.State, s.Why, s.From = Hidden, "it reads as empty", "root.proc"
+		return
+	case slices.Contains(p.Pseudo.ProcReadOnly, first):
+		s.State, s.Why, s.From = ReadOnly, "the kernel's settings and the like", "root.proc"
+	default:
+		s.State, s.Why, s.From = Own, "/proc of the sandbox's own processes", "root.proc"
+	}
+	if s.State == Hidden {
+		s.Show = `root.proc = "new"`
+	}
+}
+
+// dev judges name in a /dev of the sandbox's own.
+func (s *Sight) dev(p *sandbox.Plan, name, at string, exists func(string) bool) {
+	first, _, _ := strings.Cut(name, "/")
+	switch {
+	case first == "shm" && p.Pseudo.Shm > 0:
+		s.State, s.Why, s.From = Own, "shared memory of the sandbox's own", "root.shm"
+	case first == "mqueue" && p.Pseudo.Mqueue:
+		s.State, s.Why, s.From = Own, "message queues of the sandbox's own", "namespaces.ipc"
+	case slices.Contains([]string{"", "fd", "stdin", "stdout", "stderr", "ptmx", "pts"}, first), slices.Contains(p.Pseudo.Devices, name), leads(p, at):
+		s.State, s.Why, s.From = Own, "a /dev of the sandbox's own", "root.dev"
+	default:
+		s.behind("a /dev of the sandbox's own, with few devices, stands on /dev", "root.dev", at, exists)
+		if s.State == Hidden {
+			s.Show = "mounts." + strconv.Quote(at) + ` = { access = "rw", dev = true }`
+		}
+	}
 }
 
 // layeredPath is hostPath, of the topmost of m's layers that has it.
@@ -144,9 +251,9 @@ func (s *Sight) behind(why, from, at string, exists func(string) bool) {
 	}
 }
 
-// opening is the line that would let what m shows be written, "" where there is
-// none that should.
-func opening(m *sandbox.Mount) string {
+// opening is the line that would let at, which m shows, be written, "" where there
+// is none that should.
+func opening(p *sandbox.Plan, m *sandbox.Mount, at string) string {
 	key, _, _ := strings.Cut(m.From, "[")
 	switch {
 	case strings.HasPrefix(key, "mounts."):
@@ -154,6 +261,10 @@ func opening(m *sandbox.Mount) string {
 	case key == "workspace.access":
 		return `workspace.access = "rw"`
 	case key == "workspace.git":
+		guarded := slices.ContainsFunc(p.Mounts, func(g sandbox.Mount) bool { return g.From == "workspace.git" && !g.ReadOnly })
+		if guarded || slices.ContainsFunc(gitRules, func(g gitRule) bool { return within(at, path.Join(m.Target, g.name)) }) {
+			return `workspace.git = "rw"`
+		}
 		return `workspace.git = "guard"`
 	case key == "workspace.protect":
 		return "workspace.unprotect = [" + strconv.Quote(path.Base(m.Target)) + "]"

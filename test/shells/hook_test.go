@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,11 +16,13 @@ import (
 	"github.com/sbx-sandbox/sbx/test/world"
 )
 
-// shells are the ones with a hook, and how each is told of it.
-var shells = []struct {
+// shell is one with a hook, and how it is told of it.
+type shell struct {
 	name, rc, text string
 	argv           []string
-}{
+}
+
+var shells = []shell{
 	{"bash", ".bashrc", "PS1='%s'\neval \"$(sbx hook bash)\"\n", []string{"bash", "-i"}},
 	{"zsh", ".zshrc", "PS1='%s'\neval \"$(sbx hook zsh)\"\n", []string{"zsh", "-i"}},
 	{"fish", ".config/fish/config.fish", "function fish_prompt; echo -n '%s'; end\nfunction fish_greeting; end\nsbx hook fish | source\n", []string{"fish", "-i"}},
@@ -85,6 +88,36 @@ func TestHook(t *testing.T) {
 				t.Errorf("%s: %v\n%s", s.name, err, term.Output())
 			}
 		})
+	}
+}
+
+// TestHookOther: who calls fish and has another login shell has that one inside, whose
+// terminal echoes and has lines as outside.
+func TestHookOther(t *testing.T) {
+	sbxtest.Require(t, sbxtest.UserNS, sbxtest.TTY, sbxtest.Tool("fish"))
+	sbxtest.Leftovers(t)
+	w := world.New(t)
+	world.Adopt(t)
+	fish := shells[slices.IndexFunc(shells, func(s shell) bool { return s.name == "fish" })]
+	w.Write(t, w.Home+"/"+fish.rc, fmt.Sprintf(fish.text, outside))
+	w.Write(t, w.Work+"/mine/.sbx.toml", "version = 1\nname = \"mine\"\n")
+	term, cmd := interactive(t, w, "sh", fish.argv)
+	at := term.Expect(t, 0, outside)
+	for _, step := range [][2]string{
+		{"cd " + w.Work + "/mine", "commands run inside"},
+		{"head -1 | tr a-z A-Z", "A-Z"},
+		{"a line", "A LINE"},
+		{"exit", outside},
+		{"head -1 | tr a-z A-Z", "A-Z"},
+		{"another line", "ANOTHER LINE"},
+	} {
+		term.Type(t, step[0]+"\r")
+		at = term.Expect(t, at, step[1])
+	}
+	at = term.Expect(t, at, outside)
+	term.Type(t, "exit\r")
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("fish: %v\n%s", err, term.Output())
 	}
 }
 

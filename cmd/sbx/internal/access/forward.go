@@ -71,8 +71,11 @@ func forwardings(inv *cli.Invocation) (*state.Record, []forwarding, error) {
 	var r state.Record
 	var err error
 	if len(args) > 0 {
-		if _, err := parseForwarding(args[0]); err != nil {
+		if _, noPort := parseForwarding(args[0]); noPort != nil {
 			if r, err = sandboxes.One(inv); err != nil {
+				if args[0] != "" && strings.Trim(args[0], "0123456789:") == "" {
+					err = noPort
+				}
 				return nil, nil, err
 			}
 			args = args[1:]

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,6 +49,27 @@ func Typed(args []string) string {
 	return strings.Join(args, " ")
 }
 
+// orImage adds to an error about a profile that is not there what may have been meant:
+// other engines have an image in its place.
+func (inv *Invocation) orImage(ref string, err error) error {
+	var none *profiles.NotFoundError
+	switch {
+	case inv.Verb == nil || inv.Verb.Name != "run" || len(inv.Args) < 2 || inv.Args[0] != ref || inv.Args[1] == "--" || ref == "-":
+		return err // none of it, or not as other engines have it
+	case errors.As(err, &none):
+		if len(none.Near) > 0 || strings.HasPrefix(ref, "builtin:") || strings.HasPrefix(ref, "user:") {
+			return err
+		}
+	case strings.HasPrefix(ref, "/") || strings.HasPrefix(ref, ".") || strings.HasSuffix(ref, ".toml"):
+		return err
+	default:
+		if _, missing := os.Lstat(ref); !errors.Is(missing, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w; to run it in an image: sbx run --image=%s -- %s", err, Typed(inv.Args[:1]), Typed(inv.Args[1:]))
+}
+
 // Load reads the profile that ref means; "" is the nearest .sbx.toml, else the
 // user's default, else the built-in one.
 func (inv *Invocation) Load(ref string) (*profiles.Profile, error) {
@@ -68,10 +90,12 @@ func (inv *Invocation) Load(ref string) (*profiles.Profile, error) {
 		return nil, fmt.Errorf("%w; to run the command %s: sbx run -- %s", err, ref, Typed(args))
 	}
 	if err != nil {
-		return nil, err
+		return nil, inv.orImage(ref, err)
 	}
-	inv.Profile, err = profiles.Load(r, inv.Env)
-	return inv.Profile, err
+	if inv.Profile, err = profiles.Load(r, inv.Env); err != nil {
+		return inv.Profile, inv.orImage(ref, err)
+	}
+	return inv.Profile, nil
 }
 
 func defaultProfile(env profiles.Env) (profiles.Ref, error) {

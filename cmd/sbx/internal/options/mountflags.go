@@ -67,6 +67,8 @@ func parseVolumeOptions(s string) (volumeOptions, error) {
 			o.optional = "true"
 		case "grantable":
 			o.grantable = "true"
+		case "z", "Z":
+			return o, fmt.Errorf("%s: sbx gives files no labels of SELinux's, leave it out", opt)
 		default:
 			return o, fmt.Errorf("unknown option %q, %s", opt, known)
 		}

@@ -142,6 +142,9 @@ func wrapInstall(inv *cli.Invocation, profile string, flags []string, registry s
 			with = ", with " + s.Flags[0]
 		}
 		fmt.Fprintf(inv.Out, "%s runs in the profile %s%s\n", screen.Printable(s.Command), screen.Printable(s.Profile), screen.Printable(with))
+		if cli.FindProgram(nil, s.Command, dir) == "" {
+			inv.Warn("%s is in no directory of PATH; sbx wrap rm %s, if it is misspelled", s.Command, s.Command)
+		}
 	}
 	adviseOnPath(inv, dir)
 	return nil
