@@ -30,6 +30,7 @@ func TestProtect(t *testing.T) {
 		{name: "under something else", text: protect + "[mounts.\"" + w + "/a\"]\ntype = \"tmpfs\"", host: w + "/a/b/.envrc"},
 		{name: "a link", text: protect, host: w + "/real/x\n" + w + "/.idea -> real\n" + w + "/.envrc -> /etc/hosts\n/etc/hosts",
 			want: []string{w + "/real"}, notes: []string{"workspace.protect[0]: " + w + "/.envrc can't be protected: "}},
+		{name: "by a link above it", text: protect, host: w + "/real/b/.envrc\n" + w + "/a -> real", want: []string{"=" + w + "/real", "=" + w + "/real/b", w + "/real/b/.envrc"}},
 		{name: "a file of several names", text: protect, host: w + "/.envrc *2", want: []string{w + "/.envrc"},
 			notes: []string{"workspace.protect[0]: " + w + "/.envrc is protected, but the file has 2 names: it can be written by another of them that is granted"}},
 	} {
