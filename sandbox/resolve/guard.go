@@ -153,6 +153,7 @@ func kindOf(dir bool) string {
 // host's that the command can write.
 func (r *resolver) guards() {
 	guards := map[string]int{}
+	r.judgeWays()
 	r.gitElsewhere()
 	r.protect(guards)
 	written := slices.DeleteFunc(slices.Clone(r.plan.Mounts), func(m sandbox.Mount) bool { return m.Kind != sandbox.Bind || m.ReadOnly || !m.IsDir })
@@ -163,7 +164,7 @@ func (r *resolver) guards() {
 			if r.pin[m.Target] || strings.HasPrefix(m.From, "mounts.") {
 				r.keep(m.Target, true, written, guards)
 			}
-		case sandbox.Bind, sandbox.Tmpfs, sandbox.Layers:
+		case sandbox.Bind, sandbox.Tmpfs, sandbox.Layers, sandbox.File:
 			r.keep(m.Target, false, written, guards)
 		}
 	}
@@ -256,6 +257,36 @@ func (r *resolver) judgeLink(m *sandbox.Mount) {
 			return
 		}
 	}
+}
+
+// judgeWays refuses what is granted by a link that lies where the command can write, or
+// where an earlier one could, and leads to what it does not see there: the command could
+// have led it to anything of the host's, or to what is hidden from it.
+func (r *resolver) judgeWays() {
+	for _, w := range r.ways {
+		for i := range r.plan.Mounts {
+			b := &r.plan.Mounts[i]
+			if !writable(b) && b.From != "workspace.access" {
+				continue
+			}
+			at := slices.IndexFunc(w.links, func(l string) bool { return within(l, b.Source) && (b.From == "workspace.access" || r.replaceable(l)) })
+			if at >= 0 && !r.shows(b, w.real) {
+				r.fail(&Error{Key: w.key, Msg: fmt.Sprintf("%s leads to %s by %s, a symbolic link that the command could replace, and is not seen there", w.path, w.real, w.links[at]), Hint: "name the place that it leads to"})
+				break
+			}
+		}
+	}
+}
+
+// shows says that the host's path real is seen by b, with nothing over it.
+func (r *resolver) shows(b *sandbox.Mount, real string) bool {
+	if !within(real, b.Source) {
+		return false
+	}
+	t := path.Join(b.Target, real[len(b.Source):])
+	cover := r.covering(t, len(r.plan.Mounts))
+	return cover != nil && showsHost(cover) && hostPath(*cover, t) == real &&
+		!slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool { return m.Kind == sandbox.File && m.Target == t })
 }
 
 // linkedProfiles are the profiles in sbx's own directories that are links, and what is a

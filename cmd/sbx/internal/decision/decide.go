@@ -168,7 +168,7 @@ func (inv *Run) Decide(prof *profiles.Profile, argv []string, o *options.Options
 		if len(prof.Process.Secrets) > 0 {
 			inv.Seen.Spoil("the profile hands out secrets")
 		}
-		if in.Secrets, err = secrets(prof, facts.Environ); err != nil {
+		if in.Secrets, in.SecretFiles, err = secrets(prof, facts.Environ); err != nil {
 			return nil, err
 		}
 	}
