@@ -47,10 +47,6 @@ type kept struct {
 func (r *resolver) git() {
 	w := &r.prof.Workspace
 	at := path.Join(r.space, ".git")
-	if w.Git == "hide" {
-		r.hide(r.space, ".git", "workspace.git")
-		return
-	}
 	e, err := r.facts.Files.Lstat(at)
 	switch {
 	case errors.Is(err, unix.ENOENT):
@@ -64,6 +60,8 @@ func (r *resolver) git() {
 	switch {
 	case e.Type() == unix.S_IFLNK && guarded:
 		r.fail(&Error{Key: "workspace.git", Msg: at + " is a symbolic link, which the command could replace", Hint: `move the repository to its place, or set workspace.git = "rw"`})
+	case w.Git == "hide":
+		r.hide(r.space, ".git", "workspace.git")
 	case e.IsDir && guarded && w.Git == "guard":
 		r.keepRules(at, gitRules)
 	case guarded:
@@ -135,6 +133,10 @@ func (r *resolver) gitFile(file string) {
 		r.gitInside(file, dir)
 		return
 	}
+	if r.prof.Workspace.Git == "hide" {
+		r.elsewhere = dir
+		return
+	}
 	var repo repository
 	if err == nil {
 		repo, err = r.named(file, path.Clean(dir))
@@ -153,6 +155,9 @@ func (r *resolver) gitFile(file string) {
 		top = repo.common
 	}
 	r.add(sandbox.Mount{Kind: sandbox.Bind, Target: top, Source: top, IsDir: true, ReadOnly: git == "ro", From: "workspace.git", Why: "the workspace's repository"})
+	if git == "ro" && r.prof.Workspace.Access == "rw" { // whatever else shows it
+		r.kept = append(r.kept, kept{top, true})
+	}
 	if git != "guard" {
 		return
 	}
@@ -176,13 +181,15 @@ func (r *resolver) gitFile(file string) {
 }
 
 // gitInside keeps a repository in the workspace that its .git file names, whoever's it
-// says that it is: the host's git believes the file.
+// says that it is: the host's git believes the file. One that is to be hidden is.
 func (r *resolver) gitInside(file, dir string) {
-	if r.prof.Workspace.Access != "rw" || r.prof.Workspace.Git == "rw" {
+	w := &r.prof.Workspace
+	written := w.Access == "rw" && w.Git != "rw"
+	if !written && w.Git != "hide" {
 		return
 	}
 	links, real := r.walk(dir)
-	if at := slices.IndexFunc(links, func(l string) bool { return within(l, r.space) }); at >= 0 {
+	if at := slices.IndexFunc(links, func(l string) bool { return within(l, r.space) }); at >= 0 && written {
 		r.fail(&Error{Key: "workspace.git", Msg: fmt.Sprintf("%s is a symbolic link, which the command could replace, and %s names a repository by it", links[at], file), Hint: `name its place in the file, or set workspace.git = "rw"`})
 		return
 	}
@@ -209,9 +216,14 @@ func (r *resolver) gitInside(file, dir string) {
 		if !slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool { return writable(&m) && within(place, m.Source) }) && !within(place, r.space) {
 			continue // nothing shows it to be written
 		}
-		if r.prof.Workspace.Git == "ro" && place != r.space && r.looksLike(places[len(places)-1], real) == nil {
+		whole := w.Git != "guard" && place != r.space && r.looksLike(places[len(places)-1], real) == nil
+		switch {
+		case whole && w.Git == "hide" && within(place, r.space):
+			r.add(sandbox.Mount{Kind: sandbox.Mask, Target: place, IsDir: true, From: "workspace.git"})
+			r.pin[place] = true
+		case whole:
 			r.kept = append(r.kept, kept{place, true})
-		} else {
+		default:
 			r.keepRules(place, gitRules)
 		}
 	}

@@ -76,6 +76,8 @@ func TestGitInside(t *testing.T) {
 		{"not there", "", file, inPlace(git), "info: " + git + " names " + real + ", where no repository is"},
 		{"a long name", "", git + " @1000 = \"gitdir: " + strings.Repeat("g", 300) + "\\n\"\n", inPlace(git), "info: " + git + " names /home/dev/proj/ggg"},
 		{"a file", "", file + real + " @1000", inPlace(git), "info: " + git + " names " + real + ", where no repository is"},
+		{"hidden", `workspace.git = "hide"`, repo, nil, ""},
+		{"hidden, no repository yet", `workspace.git = "hide"`, repo + "-" + real + "/HEAD", inPlace("="+real, real+"/config", real+"/hooks"), "info: in " + real + " are not there"},
 		{"with a part elsewhere", "", repo + real + "/commondir = \"../common\\n\"\n/home/dev/proj/common/HEAD\n/home/dev/proj/common/objects/\n/home/dev/proj/common/refs/\n", inPlace(git, real, "/home/dev/proj/common"), ""},
 		{"the workspace itself", "", git + " @1000 = \"gitdir: .\\n\"\n/home/dev/proj/config @1000\n", inPlace(git, "/home/dev/proj/config"), "info: in /home/dev/proj are not there"},
 	} {
@@ -83,6 +85,7 @@ func TestGitInside(t *testing.T) {
 			p := planned(t, input(t, tt.text, tt.host))
 			same(t, "guards", guarded(p), tt.want)
 			same(t, "binds", shown(p), []string(nil))
+			same(t, "hidden", at(p, real).Kind == sandbox.Mask, tt.name == "hidden")
 			if notes := strings.Join(gitNotes(p), "\n"); !strings.HasPrefix(notes, tt.note) || tt.note == "" && notes != "" {
 				t.Errorf("notes: %q, want %q", notes, tt.note)
 			}
@@ -207,6 +210,7 @@ func TestStays(t *testing.T) {
 		{name: "a .git file by a link and back", host: git + "\"gitdir: /l/../real\\n\"\n/l -> " + proj + "/sub\n" + repo, guard: proj + "/real"},
 		{name: "a .git file with more in it", host: git + "\"gitdir: real\\x00junk\\n\\n\\n\"\n" + repo, guard: proj + "/real"},
 		{name: "a .git file to what another mount shows", text: mount("/home/dev/o", "bind") + "source = \"/home/dev/o\"\naccess = \"rw\"", host: git + "\"gitdir: /home/dev/l/real\\n\"\n/home/dev/l -> o\n" + strings.ReplaceAll(repo, proj, "/home/dev/o"), guard: "/home/dev/o/real"},
+		{name: "a worktree's repository, in another place", text: mount("/m", "bind") + "source = \"/home/dev/main\"\naccess = \"rw\"", host: worktree, guard: "/m/.git"},
 		{name: "a secret that is a link", text: "process.secrets = [\"t\"]\n[secrets]\nt = \"file:" + proj + "/t\"", host: own + proj + "/u @1000\n" + proj + "/t -> u", fault: proj + "/t is a symbolic link that the command could replace"},
 		{name: "a secret that is a link, where the project is not written", text: "workspace.access = \"ro\"\nprocess.secrets = [\"t\"]\n[secrets]\nt = \"file:" + proj + "/t\"", host: own + proj + "/t -> /home/dev/.ssh/id_rsa", fault: "handing out " + proj + "/t: "},
 		{name: "a secret that was read from elsewhere", text: "process.secrets = [\"t\"]\n[secrets]\nt = \"file:" + proj + "/t\"", host: own + proj + "/t @1000", change: func(in *Input) { in.SecretFiles = []string{"/home/dev/.ssh/id_rsa"} }, fault: "it was read from /home/dev/.ssh/id_rsa, and now leads to " + proj + "/t"},

@@ -437,12 +437,12 @@ func (r *resolver) hide(root, pattern, key string) {
 	}
 }
 
-// hideAliases hides what workspace.hide and home.hide name in whatever other place a bind
-// or layers show it. What is granted itself stays.
+// hideAliases hides what workspace.hide, workspace.git and home.hide name in whatever other
+// place a bind or layers show it. What is granted itself stays.
 func (r *resolver) hideAliases() {
 	binds := slices.DeleteFunc(slices.Clone(r.plan.Mounts), func(m sandbox.Mount) bool { return m.Kind != sandbox.Bind && m.Kind != sandbox.Layers })
 	for _, m := range slices.Clone(r.plan.Mounts) {
-		if m.Kind != sandbox.Mask || !strings.HasPrefix(m.From, "workspace.hide") && !strings.HasPrefix(m.From, "home.hide") {
+		if m.Kind != sandbox.Mask || !strings.HasPrefix(m.From, "workspace.") && !strings.HasPrefix(m.From, "home.hide") {
 			continue
 		}
 		place := m.Target // it was looked for on the host
