@@ -1,0 +1,69 @@
+package attack
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sbx-sandbox/sbx/test/sbxtest"
+	"github.com/sbx-sandbox/sbx/test/world"
+)
+
+// laterRows are commands that leave something behind by which a later run would give
+// more than its profile says: the contents of VICTIM/key, or of a file of the project
+// that is hidden.
+func laterRows() (list []row) {
+	const (
+		own    = "printf '%s' the-victims-secret >WORK/own"
+		hidden = "[workspace]\nhide = [\"own\"]\n"
+		secret = "[process]\nsecrets = [\"t\"]\n[secrets]\nt = \"file:WORK/token\"\n"
+	)
+	for _, x := range []struct {
+		what, setup, first, profile string
+		read                        string // what the later run is to print
+		outside                     string // and where that is outside
+		same                        bool   // the first run has that profile, too, else that of most
+	}{
+		{"a secret's file, where the project is not written", "echo tok >WORK/token", "ln -sf VICTIM/key token", "[workspace]\naccess = \"ro\"\n" + secret, "/run/secrets/t", "WORK/token", false},
+		{"a secret's file, where changes are kept apart", "echo tok >WORK/token", "ln -sf VICTIM/key token", "[workspace]\naccess = \"overlay\"\n[overlay]\nupper = \"tmpfs\"\n" + secret, "/run/secrets/t", "WORK/token", false},
+		{"the source of a mount, to what is hidden", own + "; echo >WORK/conf", "ln -sf own conf", hidden + "[mounts.\"/x\"]\nsource = \"WORK/conf\"\n", "/x", "WORK/conf", true},
+		{"the source of a mount, in another one", "mkdir -p HOMEDIR/a/b", "rmdir /a/b; ln -s VICTIM /a/b", "[mounts]\n\"/a\" = \"HOMEDIR/a:rw\"\n\"/b\" = \"HOMEDIR/a/b\"\n", "/b/key", "HOMEDIR/a/b/key", true},
+		{"a directory above a file that is put over another", "mkdir WORK/conf; " + own + "; mv WORK/own WORK/conf", "mv conf moved; mkdir conf; echo >conf/own", "[mounts.\"WORK/conf/own\"]\ntype = \"file\"\n", "WORK/moved/own", "WORK/moved/own", true},
+	} {
+		r := row{id: "R49-left-behind", what: x.what, do: func(t *testing.T, w *world.World) {
+			e := expander(w)
+			shell(t, w, x.setup)
+			before := ""
+			if x.same {
+				before = e.Replace(x.profile)
+			}
+			w.Run(t, w.Sandboxed(w.Profile(t, before), "sh", "-c", e.Replace(x.first))...)
+			got := w.Run(t, w.Sandboxed(w.Profile(t, e.Replace(x.profile)), "cat", e.Replace(x.read))...)
+			if strings.Contains(got.Out, "the-victims-secret") {
+				t.Errorf("a later run printed %q", got.Out)
+			}
+			control := world.New(t)
+			shell(t, control, x.setup)
+			shell(t, control, "cd WORK; "+strings.ReplaceAll(x.first, " /a", " HOMEDIR/a"))
+			if got := shell(t, control, "cat "+x.outside); !strings.Contains(got, "the-victims-secret") {
+				t.Errorf("control: outside it printed %q", got)
+			}
+		}}
+		if strings.Contains(x.profile, "overlay") {
+			r.needs = []sbxtest.Feature{sbxtest.Overlay}
+		}
+		list = append(list, r)
+	}
+	return append(list, row{
+		id: "R05-own-policy", what: "a profile of its own in a directory of the project",
+		do: func(t *testing.T, w *world.World) {
+			shell(t, w, "mkdir WORK/sub")
+			p := w.Profile(t, "")
+			if got := w.Run(t, w.Sandboxed(p, "sh", "-c", "echo version = 1 >sub/.sbx.toml")...); !strings.Contains(got.Err, "sub/.sbx.toml") {
+				t.Errorf("it is not reported: %s", got.Err)
+			}
+			if got := w.Run(t, w.Sandboxed(p, "true")...); strings.Contains(got.Err, ".sbx.toml") {
+				t.Errorf("control: one that was there is reported: %s", got.Err)
+			}
+		},
+	})
+}
