@@ -179,6 +179,9 @@ func (r *resolver) guards() {
 			paths = append(paths, s.File)
 		}
 	}
+	if policy := r.prof.Security.Seccomp; profiles.SeccompFile(policy) {
+		paths = append(paths, policy)
+	}
 	if r.space != "" { // it may rule another run
 		own := path.Join(r.space, profiles.ProjectFile)
 		if e, err := r.facts.Files.Lstat(own); err == nil && e.Type() == unix.S_IFREG {
@@ -266,7 +269,7 @@ func (r *resolver) judgeWays() {
 	for _, w := range r.ways {
 		for i := range r.plan.Mounts {
 			b := &r.plan.Mounts[i]
-			if !writable(b) && b.From != "workspace.access" {
+			if b.From != "workspace.access" && (b.Kind != sandbox.Bind || b.ReadOnly) {
 				continue
 			}
 			at := slices.IndexFunc(w.links, func(l string) bool { return within(l, b.Source) && (b.From == "workspace.access" || r.replaceable(l)) })
@@ -486,10 +489,8 @@ func (r *resolver) unseen(dir string, err error) error {
 	if err == nil || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return nil
 	}
-	if e, lstat := r.facts.Files.Lstat(dir); errors.Is(err, unix.EACCES) && lstat == nil && e.UID != r.facts.UID {
-		if _, mapped := r.plan.IDs.OuterUIDs.Inside(e.UID); !mapped {
-			return nil
-		}
+	if e, lstat := r.facts.Files.Lstat(dir); errors.Is(err, unix.EACCES) && lstat == nil && !r.commands(e.UID) {
+		return nil
 	}
 	return err
 }

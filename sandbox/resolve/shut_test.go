@@ -220,6 +220,11 @@ func TestStays(t *testing.T) {
 		{name: "a grant that is a link to what something lies over", text: mount(proj+"/c", "file") + mount("/x", "bind") + "source = \"" + proj + "/a\"", host: own + proj + "/c @1000\n" + proj + "/a -> c", fault: proj + "/a leads to " + proj + "/c by"},
 		{name: "a grant that is a link to what is seen", text: "workspace.protect = [\"c\"]\n" + mount("/x", "bind") + "source = \"" + proj + "/a\"", host: own + proj + "/c/d @1000\n" + proj + "/a -> c/d", guard: proj + "/c"},
 		{name: "a grant that is a link in another one", text: mount("/o", "bind") + "source = \"/home/dev/o\"\naccess = \"rw\"\n" + mount("/x", "bind") + "source = \"/home/dev/o/a\"", host: "/home/dev/o/ @1000\n/home/dev/o/a -> /home/dev/.ssh", fault: "/home/dev/o/a leads to /home/dev/.ssh by /home/dev/o/a, a symbolic link"},
+		{name: "a grant that is a link in a home that is kept", text: "home.mode = \"persistent\"\n" + mount("/x", "bind") + "source = \"/homes/x/a\"", host: "/homes/x/ @1000\n/homes/x/a -> /home/dev/.ssh", fault: "/homes/x/a leads to /home/dev/.ssh by"},
+		{name: "hidden by a link in a directory of another of the command's ids", text: "user.map = \"range\"\nworkspace.hide = [\"d/e\"]", host: own + proj + "/c/env @1000\n" + proj + "/d/ @100005\n" + proj + "/d/e -> ../c/env", fault: "is hidden since " + proj + "/d/e, a symbolic link"},
+		{name: "a policy of system calls", host: own + proj + "/s.json @1000", change: func(in *Input) {
+			in.Profile.Security.Seccomp, in.Profile.Security.SeccompText = proj+"/s.json", `{"defaultAction": "SCMP_ACT_ALLOW"}`
+		}, guard: proj + "/s.json"},
 		{name: "a secret in the project", text: "process.secrets = [\"t\"]\n[secrets]\nt = \"file:" + proj + "/t\"", host: own + proj + "/t @1000", guard: proj + "/t"},
 		{name: "the project's profile, where another one rules", host: own + proj + "/.sbx.toml @1000", guard: proj + "/.sbx.toml"},
 	} {
