@@ -156,7 +156,7 @@ func (r *resolver) guards() {
 	r.judgeWays()
 	r.gitElsewhere()
 	r.protect(guards)
-	written := slices.DeleteFunc(slices.Clone(r.plan.Mounts), func(m sandbox.Mount) bool { return m.Kind != sandbox.Bind || m.ReadOnly || !m.IsDir })
+	written := slices.DeleteFunc(r.shown(), func(m sandbox.Mount) bool { return m.Kind != sandbox.Bind || m.ReadOnly || !m.IsDir })
 	for _, m := range slices.Clone(r.plan.Mounts) {
 		switch m.Kind {
 		case sandbox.Mask:
@@ -218,8 +218,8 @@ func (r *resolver) programs() []string {
 	list := []string{r.facts.Exe}
 	dirs := host.PlumbingDirs(r.facts.Exe)
 	given := func(p string) (from string) { // by which mount p can be written
-		for _, m := range r.plan.Mounts {
-			if m.Kind == sandbox.Bind && !m.ReadOnly && within(p, m.Source) {
+		for _, m := range r.shown() {
+			if m.Kind == sandbox.Bind && !m.ReadOnly && within(p, m.Source) && (m.Target != "/" || r.uncovered(p)) {
 				return m.From
 			}
 		}
@@ -326,18 +326,24 @@ func (r *resolver) keep(target string, private bool, written []sandbox.Mount, gu
 	for cover != nil && cover.Kind == sandbox.Guard { // for another
 		cover = r.covering(path.Dir(cover.Target), len(r.plan.Mounts))
 	}
-	if cover == nil || cover.Kind != sandbox.Bind {
+	place := target
+	if cover != nil {
+		place = hostPath(*cover, target)
+	}
+	if cover == nil && !r.plan.Root.InPlace || cover != nil && cover.Kind != sandbox.Bind {
 		return
 	}
-	place := hostPath(*cover, target)
 	for _, b := range written {
 		if !within(place, b.Source) || place == b.Source || b.Private && !private {
 			continue
 		}
 		for _, dir := range between(b.Target, path.Join(b.Target, place[len(b.Source):])) {
 			at := r.covering(dir, len(r.plan.Mounts))
-			if at == nil || at.Kind != sandbox.Bind && at.Kind != sandbox.Guard || hostPath(*at, dir) != hostPath(b, dir) {
+			if b.Target == "/" && !r.uncovered(dir) || b.Target != "/" && (at == nil || at.Kind != sandbox.Bind && at.Kind != sandbox.Guard || hostPath(*at, dir) != hostPath(b, dir)) {
 				break // something else is there
+			}
+			if b.Target == "/" && !r.replaceable(dir) {
+				continue
 			}
 			r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(b, dir), IsDir: true, Why: "so that what is put over it is found again"}, guards)
 		}
@@ -346,10 +352,11 @@ func (r *resolver) keep(target string, private bool, written []sandbox.Mount, gu
 
 func (r *resolver) guard(p string, guards map[string]int) {
 	links, real := r.walk(p)
-	for _, cover := range r.plan.Mounts {
+	for _, cover := range r.shown() {
 		if cover.Kind != sandbox.Bind || cover.ReadOnly {
 			continue
 		}
+		root := cover.Target == "/"
 		if !cover.Private && within(cover.Source, real) {
 			r.fail(&Error{Key: cover.From, Msg: fmt.Sprintf("%s is sbx's own and can't be given to the command to write", cover.Source), Hint: `leave it out, or set access = "ro"`})
 			continue
@@ -357,11 +364,13 @@ func (r *resolver) guard(p string, guards map[string]int) {
 		if !cover.IsDir {
 			continue
 		}
-		if at := slices.IndexFunc(links, func(l string) bool { return within(l, cover.Source) }); at >= 0 {
+		if at := slices.IndexFunc(links, func(l string) bool {
+			return within(l, cover.Source) && (!root || r.uncovered(path.Dir(l)) && r.replaceable(l))
+		}); at >= 0 {
 			r.fail(&Error{Msg: fmt.Sprintf("%s is a symbolic link that the command could replace, and %s rules what it may do", links[at], p), Hint: "name the place that it leads to"})
 			continue
 		}
-		if !within(real, cover.Source) {
+		if !within(real, cover.Source) || root && (!r.uncovered(real) || !r.changeable(real)) {
 			continue
 		}
 		e, err := r.facts.Files.Resolve(real, "")
@@ -386,6 +395,32 @@ func (r *resolver) guard(p string, guards map[string]int) {
 	}
 }
 
+// shown are the mounts, and the host's own tree where that is the root, as a bind.
+func (r *resolver) shown() []sandbox.Mount {
+	list := slices.Clone(r.plan.Mounts)
+	if root := &r.plan.Root; root.InPlace {
+		list = append(list, sandbox.Mount{Kind: sandbox.Bind, Target: "/", Source: "/", IsDir: true, ReadOnly: root.ReadOnly, From: root.From})
+	}
+	return list
+}
+
+// uncovered says that the root itself shows p, and no mount but what keeps a part of the
+// root in its place.
+func (r *resolver) uncovered(p string) bool {
+	cover := r.covering(p, len(r.plan.Mounts))
+	for cover != nil && cover.Kind == sandbox.Guard && !cover.ReadOnly {
+		cover = r.covering(path.Dir(cover.Target), len(r.plan.Mounts))
+	}
+	return cover == nil
+}
+
+// changeable says that the command may write p, or put something else in its place, as
+// far as owners and modes tell.
+func (r *resolver) changeable(p string) bool {
+	e, err := r.facts.Files.Lstat(p)
+	return err == nil && (r.commands(e.UID) || e.Mode&others != 0) || slices.ContainsFunc(append(between("/", p), p), r.replaceable)
+}
+
 // notRenamed is why the directories above a guard are pinned.
 const notRenamed = "so that it can't be renamed away"
 
@@ -395,7 +430,8 @@ const notRenamed = "so that it can't be renamed away"
 func (r *resolver) guardIn(bind, g sandbox.Mount, pin string, guards map[string]int) {
 	g.Kind, g.Target = sandbox.Guard, path.Join(bind.Target, g.Source[len(bind.Source):])
 	at := r.covering(g.Target, len(r.plan.Mounts))
-	if at == nil || at.ReadOnly || at.Kind != sandbox.Bind && at.Kind != sandbox.Guard || hostPath(*at, g.Target) != g.Source {
+	if bind.Target == "/" && !r.uncovered(g.Target) ||
+		bind.Target != "/" && (at == nil || at.ReadOnly || at.Kind != sandbox.Bind && at.Kind != sandbox.Guard || hostPath(*at, g.Target) != g.Source) {
 		return
 	}
 	r.pinAbove(bind, g.Target, pin, guards)
@@ -406,6 +442,9 @@ func (r *resolver) guardIn(bind, g sandbox.Mount, pin string, guards map[string]
 // those can't be renamed.
 func (r *resolver) pinAbove(bind sandbox.Mount, p, why string, guards map[string]int) {
 	for _, dir := range between(bind.Target, p) {
+		if bind.Target == "/" && !r.replaceable(dir) {
+			continue
+		}
 		r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(bind, dir), IsDir: true, Why: why}, guards)
 	}
 }

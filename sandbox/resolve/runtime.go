@@ -43,12 +43,8 @@ func (r *resolver) hideRecords(dir string) {
 		r.fail(&Error{Msg: "looking for the records of sandboxes in " + above + ", which are hidden", Err: err})
 		return
 	}
-	shown := slices.Clone(r.plan.Mounts)
-	if root := &r.plan.Root; root.InPlace {
-		shown = append(shown, sandbox.Mount{Kind: sandbox.Bind, Target: "/", Source: "/", IsDir: true, ReadOnly: root.ReadOnly, From: root.From})
-	}
 	var targets []string
-	for _, m := range shown {
+	for _, m := range r.shown() {
 		switch {
 		case m.Kind != sandbox.Bind && m.Kind != sandbox.Layers:
 		case slices.ContainsFunc(append([]string{m.Source}, m.Lower...), func(layer string) bool { return within(layer, real) }):

@@ -188,6 +188,7 @@ func TestStays(t *testing.T) {
 		repo = proj + "/real/HEAD @1000\n" + proj + "/real/config @1000\n" + proj + "/real/objects/ @1000\n" + proj + "/real/refs/ @1000\n"
 		conf = "/home/dev/.config/sbx"
 	)
+	const inPlaceRoot = "root = { source = \"/\", read_only = false }\nhome.mode = \"tmpfs\"\n"
 	mount := func(target, kind string) string { return "[mounts.\"" + target + "\"]\ntype = \"" + kind + "\"\n" }
 	state := func(in *Input) { in.StateDirs = []string{conf} }
 	for _, tt := range []struct {
@@ -225,6 +226,10 @@ func TestStays(t *testing.T) {
 		{name: "a policy of system calls", host: own + proj + "/s.json @1000", change: func(in *Input) {
 			in.Profile.Security.Seccomp, in.Profile.Security.SeccompText = proj+"/s.json", `{"defaultAction": "SCMP_ACT_ALLOW"}`
 		}, guard: proj + "/s.json"},
+		{name: "sbx in the host's own tree", text: inPlaceRoot, host: "/srv/own/bin/ @1000\n/srv/own/ @1000\n/srv/own/bin/sbx @1000\n/srv/own/bin/sbx-net @1000\n/srv/own/bin/sbx-scope @1000\n/srv/own/bin/sbx-store @1000", change: func(in *Input) { in.Facts.Exe = "/srv/own/bin/sbx" }, guard: "/srv/own/bin/sbx-net"},
+		{name: "above it", text: inPlaceRoot, host: "/srv/own/bin/ @1000\n/srv/own/ @1000\n/srv/ o+w\n/srv/own/bin/sbx @1000\n/srv/own/bin/sbx-net @1000\n/srv/own/bin/sbx-scope @1000\n/srv/own/bin/sbx-store @1000", change: func(in *Input) { in.Facts.Exe = "/srv/own/bin/sbx" }, guard: "=/srv/own"},
+		{name: "a mask in the host's own tree", text: inPlaceRoot + mount("/srv/own/a/b/c", "mask"), host: "/srv/own/ @1000\n/srv/own/a/ @1000\n/srv/own/a/b/ @1000\n/srv/own/a/b/c @1000", guard: "=/srv/own/a/b"},
+		{name: "configuration by a link in the host's own tree", text: inPlaceRoot, host: "/srv/own/ @1000\n/srv/own/conf -> /home/dev/c\n/home/dev/c/sbx/ @1000", change: func(in *Input) { in.StateDirs = []string{"/srv/own/conf/sbx"} }, fault: "/srv/own/conf is a symbolic link that the command could replace"},
 		{name: "a secret in the project", text: "process.secrets = [\"t\"]\n[secrets]\nt = \"file:" + proj + "/t\"", host: own + proj + "/t @1000", guard: proj + "/t"},
 		{name: "the project's profile, where another one rules", host: own + proj + "/.sbx.toml @1000", guard: proj + "/.sbx.toml"},
 	} {
