@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sbx-sandbox/sbx/sandbox"
+	"github.com/sbx-sandbox/sbx/sandbox/host"
 )
 
 // TestShut: a command may close a directory of the caller's, and open it in the next
@@ -178,6 +179,19 @@ func TestRecordsPlaces(t *testing.T) {
 	}
 }
 
+// flickering are files of which one is a link to another one while it is resolved.
+type flickering struct {
+	*fakeFiles
+	link, to string
+}
+
+func (f *flickering) Resolve(p, beneath string) (host.Entry, error) {
+	if p == f.link {
+		p = f.to
+	}
+	return f.fakeFiles.Resolve(p, beneath)
+}
+
 // TestStays: what a first run could change for a second one stays as it is, or the run is
 // refused.
 func TestStays(t *testing.T) {
@@ -220,6 +234,9 @@ func TestStays(t *testing.T) {
 		{name: "a grant that is a link to what is hidden", text: "workspace.hide = [\".env\"]\n" + mount("/x", "bind") + "source = \"" + proj + "/a\"", host: own + proj + "/.env @1000\n" + proj + "/a -> .env", fault: proj + "/a leads to " + proj + "/.env by " + proj + "/a, a symbolic link"},
 		{name: "a grant that is a link to what something lies over", text: mount(proj+"/c", "file") + mount("/x", "bind") + "source = \"" + proj + "/a\"", host: own + proj + "/c @1000\n" + proj + "/a -> c", fault: proj + "/a leads to " + proj + "/c by"},
 		{name: "a grant that is a link to what is seen", text: "workspace.protect = [\"c\"]\n" + mount("/x", "bind") + "source = \"" + proj + "/a\"", host: own + proj + "/c/d @1000\n" + proj + "/a -> c/d", guard: proj + "/c"},
+		{name: "a grant that is a link for a moment", text: "workspace.hide = [\".env\"]\n" + mount("/x", "bind") + "source = \"" + proj + "/a\"", host: own + proj + "/.env @1000\n" + proj + "/a @1000", change: func(in *Input) {
+			in.Facts.Files = &flickering{in.Facts.Files.(*fakeFiles), proj + "/a", proj + "/.env"}
+		}, fault: proj + "/a led to " + proj + "/.env, and then to " + proj + "/a"},
 		{name: "a grant that is a link in another one", text: mount("/o", "bind") + "source = \"/home/dev/o\"\naccess = \"rw\"\n" + mount("/x", "bind") + "source = \"/home/dev/o/a\"", host: "/home/dev/o/ @1000\n/home/dev/o/a -> /home/dev/.ssh", fault: "/home/dev/o/a leads to /home/dev/.ssh by /home/dev/o/a, a symbolic link"},
 		{name: "a grant that is a link in a home that is kept", text: "home.mode = \"persistent\"\n" + mount("/x", "bind") + "source = \"/homes/x/a\"", host: "/homes/x/ @1000\n/homes/x/a -> /home/dev/.ssh", fault: "/homes/x/a leads to /home/dev/.ssh by"},
 		{name: "hidden by a link in a directory of another of the command's ids", text: "user.map = \"range\"\nworkspace.hide = [\"d/e\"]", host: own + proj + "/c/env @1000\n" + proj + "/d/ @100005\n" + proj + "/d/e -> ../c/env", fault: "is hidden since " + proj + "/d/e, a symbolic link"},

@@ -707,11 +707,13 @@ func (r *resolver) granted(p, key string) (host.Entry, error) {
 	}
 	e, err := r.facts.Files.Resolve(p, beneath)
 	links, real := r.walk(p)
-	if err == nil && beneath == "" && space != "" && len(links) > 0 {
-		placed := slices.ContainsFunc(links, func(l string) bool { return l != space && within(l, space) })
-		if placed && !within(e.Path, space) || real != e.Path {
-			err = fmt.Errorf("%s leads out of %s by a symbolic link", p, space)
-		}
+	placed := slices.ContainsFunc(links, func(l string) bool { return l != space && within(l, space) })
+	switch {
+	case err != nil:
+	case space != "" && placed && !within(e.Path, space):
+		err = fmt.Errorf("%s leads out of %s by a symbolic link", p, space)
+	case (beneath != "" || len(links) > 0) && real != e.Path:
+		err = fmt.Errorf("%s led to %s, and then to %s", p, e.Path, real)
 	}
 	if err == nil && len(links) > 0 {
 		r.ways = append(r.ways, way{key, p, links, e.Path})
