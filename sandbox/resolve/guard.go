@@ -234,7 +234,7 @@ func (r *resolver) programs() []string {
 			from := given(p)
 			_, err := r.facts.Files.Lstat(p)
 			if errors.Is(err, unix.ENOENT) && from != "" && r.canMake(dir) {
-				r.fail(&Error{Key: from, Msg: p + " is not there, and the command could make it: sbx would run it", Hint: "install all of sbx's programs, or leave that directory out"})
+				r.fail(&Error{Key: from, Msg: p + " is not there, and the command could make it: sbx would run it", Hint: "put all of sbx's programs beside its binary, or leave that directory out"})
 				break
 			}
 			if err == nil || from != "" {
@@ -365,7 +365,7 @@ func (r *resolver) guard(p string, guards map[string]int) {
 			continue
 		}
 		if at := slices.IndexFunc(links, func(l string) bool {
-			return within(l, cover.Source) && (!root || r.uncovered(path.Dir(l)) && r.replaceable(l))
+			return within(l, cover.Source) && (cover.Private || !r.inOwn(l)) && (!root || r.uncovered(path.Dir(l)) && r.replaceable(l))
 		}); at >= 0 {
 			r.fail(&Error{Msg: fmt.Sprintf("%s is a symbolic link that the command could replace, and %s rules what it may do", links[at], p), Hint: "name the place that it leads to"})
 			continue
@@ -380,7 +380,7 @@ func (r *resolver) guard(p string, guards map[string]int) {
 				continue
 			}
 			if !slices.Contains(r.StateDirs, p) {
-				if real != path.Clean(p) {
+				if real != path.Clean(p) && (cover.Private || !r.inOwn(real)) {
 					r.fail(&Error{Msg: fmt.Sprintf("%s leads to %s, which is not there and could be made by the command; it would rule a later run", p, real), Hint: "make it, or remove the link"})
 				}
 				continue
@@ -393,6 +393,12 @@ func (r *resolver) guard(p string, guards map[string]int) {
 		}
 		r.guardIn(cover, sandbox.Mount{Source: e.Path, IsDir: e.IsDir, ReadOnly: true, Why: "sbx's own"}, notRenamed, guards)
 	}
+}
+
+// inOwn says that p lies in one of sbx's own directories, which are read-only inside as a
+// whole.
+func (r *resolver) inOwn(p string) bool {
+	return slices.ContainsFunc(r.StateDirs, func(d string) bool { return p != d && within(p, d) })
 }
 
 // shown are the mounts, and the host's own tree where that is the root, as a bind.

@@ -202,6 +202,7 @@ func TestStays(t *testing.T) {
 		repo = proj + "/real/HEAD @1000\n" + proj + "/real/config @1000\n" + proj + "/real/objects/ @1000\n" + proj + "/real/refs/ @1000\n"
 		conf = "/home/dev/.config/sbx"
 	)
+	const home = "[home]\nmode = \"host\"\naccess = \"rw\"\n"
 	const inPlaceRoot = "root = { source = \"/\", read_only = false }\nhome.mode = \"tmpfs\"\n"
 	mount := func(target, kind string) string { return "[mounts.\"" + target + "\"]\ntype = \"" + kind + "\"\n" }
 	state := func(in *Input) { in.StateDirs = []string{conf} }
@@ -213,6 +214,8 @@ func TestStays(t *testing.T) {
 	}{
 		{name: "profiles that are a link into the project", host: own + proj + "/dots/a.toml\n" + conf + "/profiles -> " + proj + "/dots", change: state, guard: proj + "/dots"},
 		{name: "a profile that is a link to nothing", host: own + conf + "/profiles/a.toml -> " + proj + "/a.toml", change: state, fault: "a.toml leads to " + proj + "/a.toml, which is not there"},
+		{name: "a profile that is a link, in a home that is written", text: home, host: own + proj + "/a.toml @1000\n" + conf + "/profiles/a.toml -> " + proj + "/a.toml", change: state, guard: proj + "/a.toml"},
+		{name: "a lock of Emacs's beside profiles", text: home, host: own + conf + "/profiles/.#a.toml -> dev@desk.7:1", change: state, guard: conf},
 		{name: "profiles that can't be listed", host: own + conf + "/profiles/ @1000 unlisted", change: state, fault: "looking for your profiles"},
 		{name: "a mask", text: mount(proj+"/a/b", "mask"), host: own + proj + "/a/b @1000", guard: "=" + proj + "/a"},
 		{name: "a read-only bind", text: mount(proj+"/a/b", "bind") + "source = \"" + proj + "/a/b\"\naccess = \"ro\"", host: own + proj + "/a/b/ @1000", guard: "=" + proj + "/a"},

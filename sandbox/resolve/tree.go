@@ -680,7 +680,11 @@ func (r *resolver) source(m *profiles.Mount, key string) (e host.Entry, ok bool)
 		return e, false
 	}
 	if err != nil {
-		r.fail(&Error{Key: key, Msg: "binding " + m.Source, Hint: "create it, or set optional = true", Err: err})
+		hint := "create it, or set optional = true"
+		if !errors.As(err, new(unix.Errno)) {
+			hint = "name the place that it leads to"
+		}
+		r.fail(&Error{Key: key, Msg: "binding " + m.Source, Hint: hint, Err: err})
 		return e, false
 	}
 	return e, true
