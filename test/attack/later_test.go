@@ -54,6 +54,27 @@ func laterRows() (list []row) {
 		list = append(list, r)
 	}
 	return append(list, row{
+		id: "R49-left-behind", what: "a directory above what is hidden, for the same command started again",
+		do: func(t *testing.T, w *world.World) {
+			shell(t, w, "mkdir -p WORK/z/d; printf '%s' the-victims-secret >WORK/z/d/.env")
+			const script = `test -d a && exec cat a/d/.env; mkdir a; mv z/d a; mkdir z/d; echo other >z/d/.env; exit 1`
+			for name, profile := range map[string]string{"hidden": "[workspace]\nhide = [\"**/.env\"]\n", "seen": ""} {
+				shell(t, w, "cd WORK; test ! -d a || { mv a/d/.env keep; rm -rf a z; mkdir -p z/d; mv keep z/d/.env; }")
+				if got := w.Run(t, w.Sbx, "run", "-d", "--name", name, "--restart", "on-failure:1", w.Profile(t, profile), "--", "sh", "-c", script); got.Code != 0 {
+					t.Fatalf("%s: status %d, %s", name, got.Code, got.Err)
+				}
+				got := w.Run(t, w.Sbx, "wait", name)
+				if strings.TrimSpace(got.Out) != "0" {
+					t.Errorf("%s: it ended with %s%s", name, got.Out, got.Err)
+				}
+				got = w.Run(t, w.Sbx, "logs", name)
+				if seen := strings.Contains(got.Out, "the-victims-secret"); seen != (name == "seen") {
+					t.Errorf("%s: it printed %q", name, got.Out)
+				}
+				w.Run(t, w.Sbx, "rm", name)
+			}
+		},
+	}, row{
 		id: "R05-own-policy", what: "a profile of its own in a directory of the project",
 		do: func(t *testing.T, w *world.World) {
 			shell(t, w, "mkdir WORK/sub")

@@ -13,6 +13,7 @@ import (
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/options"
 	"github.com/sbx-sandbox/sbx/profiles"
+	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/host"
 	"github.com/sbx-sandbox/sbx/sandbox/refusal"
 	"github.com/sbx-sandbox/sbx/sandbox/resolve"
@@ -37,6 +38,8 @@ type Run struct {
 	// Foreseen, if not nil, is told early which program is going to ask the user's
 	// systemd for a control group, and which groups are sbx's own and systemd's.
 	Foreseen func(helper, own, systemd string)
+
+	again func() (*sandbox.Plan, error) // decides once more, see Again
 }
 
 // Step is one sandbox of a run: that of the profile, or of one of its phases.
