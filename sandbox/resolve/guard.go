@@ -161,7 +161,7 @@ func (r *resolver) guards() {
 		switch m.Kind {
 		case sandbox.Mask:
 			r.judgeLink(&m)
-			if r.pin[m.Target] || strings.HasPrefix(m.From, "mounts.") {
+			if r.pin[m.Target] || strings.HasPrefix(m.From, "mounts.") || r.aside(m.Target, written) {
 				r.keep(m.Target, true, written, guards)
 			}
 		case sandbox.Bind, sandbox.Tmpfs, sandbox.Layers, sandbox.File:
@@ -322,15 +322,8 @@ func (r *resolver) linkedProfiles() []string {
 // In a directory of the sandbox's own that outlives it, which has nothing of the host's,
 // only with private.
 func (r *resolver) keep(target string, private bool, written []sandbox.Mount, guards map[string]int) {
-	cover := r.covering(path.Dir(target), len(r.plan.Mounts))
-	for cover != nil && cover.Kind == sandbox.Guard { // for another
-		cover = r.covering(path.Dir(cover.Target), len(r.plan.Mounts))
-	}
-	place := target
-	if cover != nil {
-		place = hostPath(*cover, target)
-	}
-	if cover == nil && !r.plan.Root.InPlace || cover != nil && cover.Kind != sandbox.Bind {
+	place, ok := r.placeOf(target)
+	if !ok {
 		return
 	}
 	for _, b := range written {
@@ -348,6 +341,48 @@ func (r *resolver) keep(target string, private bool, written []sandbox.Mount, gu
 			r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(b, dir), IsDir: true, Why: "so that what is put over it is found again"}, guards)
 		}
 	}
+}
+
+// placeOf is where on the host a target lies, or would if nothing were put there; ok is
+// false where no bind and not the host's own tree shows that.
+func (r *resolver) placeOf(target string) (place string, ok bool) {
+	cover := r.covering(path.Dir(target), len(r.plan.Mounts))
+	for cover != nil && cover.Kind == sandbox.Guard { // for another
+		cover = r.covering(path.Dir(cover.Target), len(r.plan.Mounts))
+	}
+	switch {
+	case cover == nil:
+		return target, r.plan.Root.InPlace
+	case cover.Kind != sandbox.Bind:
+		return "", false
+	}
+	return hostPath(*cover, target), true
+}
+
+// aside says that what a mask lies over is to be seen by another mount once the command
+// has moved a directory above it there: the mask stays behind. A mount that is in its
+// own place takes nothing that is moved (rename(2), EXDEV).
+func (r *resolver) aside(target string, written []sandbox.Mount) bool {
+	place, ok := r.placeOf(target)
+	if !ok {
+		return false
+	}
+	for _, w := range written {
+		if !within(place, w.Source) || w.Target == "/" && !r.uncovered(path.Dir(target)) {
+			continue
+		}
+		for _, m := range r.plan.Mounts {
+			if m.Kind != sandbox.Bind && m.Kind != sandbox.Layers {
+				continue
+			}
+			for _, source := range append([]string{m.Source}, m.Lower...) {
+				if source != w.Source && within(source, w.Source) && !within(place, source) && m.Target != path.Join(w.Target, source[len(w.Source):]) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 func (r *resolver) guard(p string, guards map[string]int) {

@@ -68,6 +68,30 @@ func TestPinsBeside(t *testing.T) {
 	same(t, "guards", guarded(p), []string{"=" + w + "/a " + w + "/a", "=" + w + "/a/b " + w + "/a/b", "=" + w + "/a/c " + w + "/a/c"})
 }
 
+// TestPinsAside: what is above a name that is hidden anywhere can be moved, but for where
+// another mount would show it then.
+func TestPinsAside(t *testing.T) {
+	const w, mount = "/home/dev/proj", "[workspace]\nhide = [\"**/k\"]\n[mounts.\""
+	pins := []string{"=" + w + "/a " + w + "/a", "=" + w + "/a/b " + w + "/a/b"}
+	for _, tt := range []struct {
+		name, mount string
+		want        []string
+	}{
+		{"no other", "/x\"]\ntype = \"tmpfs\"", nil},
+		{"a part of the workspace", "/x\"]\nsource = \"" + w + "/d\"", pins},
+		{"one that is granted later", "/x\"]\ngrantable = true\nsource = \"" + w + "/d\"", pins},
+		{"a layer over one", "/x\"]\ntype = \"overlay\"\nupper = \"tmpfs\"\nsource = \"" + w + "/d\"", pins},
+		{"in its place", w + "/d\"]\naccess = \"ro\"", nil},
+		{"elsewhere", "/x\"]\nsource = \"/home/dev/other\"\naccess = \"rw\"", nil},
+		{"what holds it", "/x\"]\nsource = \"" + w + "/a\"", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := planned(t, input(t, mount+tt.mount, w+"/a/b/k\n"+w+"/d/f\n/home/dev/other/"))
+			same(t, "guards", guarded(p), tt.want)
+		})
+	}
+}
+
 func TestAudit(t *testing.T) {
 	const w = "/home/dev/proj"
 	tree := func(source string) sandbox.AuditTree {

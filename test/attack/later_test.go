@@ -54,6 +54,18 @@ func laterRows() (list []row) {
 		list = append(list, r)
 	}
 	return append(list, row{
+		id: "R29-locked-mounts", what: "a directory above what is hidden, moved to where another mount shows it",
+		do: func(t *testing.T, w *world.World) {
+			const mount = "[mounts.\"/x\"]\nsource = \"WORK/data\"\n"
+			for profile, seen := range map[string]bool{"[workspace]\nhide = [\"**/.env\"]\n" + mount: false, mount: true} {
+				shell(t, w, "rm -rf WORK/z WORK/data; mkdir -p WORK/z/d WORK/data; printf '%s' the-victims-secret >WORK/z/d/.env")
+				got := w.Run(t, w.Sandboxed(w.Profile(t, expander(w).Replace(profile)), "sh", "-c", "mv z/d data; cat /x/d/.env")...)
+				if strings.Contains(got.Out, "the-victims-secret") != seen {
+					t.Errorf("with %q it printed %q, %q", profile, got.Out, got.Err)
+				}
+			}
+		},
+	}, row{
 		id: "R49-left-behind", what: "a directory above what is hidden, for the same command started again",
 		do: func(t *testing.T, w *world.World) {
 			shell(t, w, "mkdir -p WORK/z/d; printf '%s' the-victims-secret >WORK/z/d/.env")
