@@ -221,6 +221,7 @@ func TestStays(t *testing.T) {
 		{name: "a read-only bind", text: mount(proj+"/a/b", "bind") + "source = \"" + proj + "/a/b\"\naccess = \"ro\"", host: own + proj + "/a/b/ @1000", guard: "=" + proj + "/a"},
 		{name: "a tmpfs", text: mount(proj+"/a/b", "tmpfs"), host: own + proj + "/a/b/ @1000", guard: "=" + proj + "/a"},
 		{name: "what is hidden, in another place", text: "workspace.path = \"" + proj + "/a/b\"\nworkspace.hide = [\"c\"]\n" + mount("/x", "bind") + "source = \"" + proj + "\"\naccess = \"rw\"", host: own + proj + "/a/b/c @1000", guard: "=/x/a"},
+		{name: "hidden, in a lower layer", text: "workspace.hide = [\".env\"]\n" + mount("/x", "overlay") + "upper = \"tmpfs\"\nsource = \"/usr\"\nlower = [\"" + proj + "\"]", host: own + proj + "/.env @1000", fault: proj + "/.env is to be hidden, and would be seen in a lower layer of /x"},
 		{name: "hidden by a link", text: "workspace.hide = [\".env\"]", host: own + proj + "/c/env @1000\n" + proj + "/.env -> c/env", fault: "is hidden since " + proj + "/.env, a symbolic link"},
 		{name: "hidden by a link and by its name", text: "workspace.hide = [\".env\", \"c/env\"]", host: own + proj + "/c/env @1000\n" + proj + "/.env -> c/env", guard: "=" + proj + "/c"},
 		{name: "protected by a link, closed", text: "workspace.protect = [\".envrc\"]", host: own + proj + "/c/ @1000 shut\n" + proj + "/c/envrc @1000\n" + proj + "/.envrc -> c/envrc", fault: "looking for what is to be protected"},

@@ -447,6 +447,9 @@ func (r *resolver) hideAliases() {
 		}
 		place := m.Target // it was looked for on the host
 		for _, b := range binds {
+			if slices.ContainsFunc(b.Lower, func(l string) bool { return within(place, l) && place != l }) {
+				r.fail(&Error{Key: b.From, Msg: fmt.Sprintf("%s is to be hidden, and would be seen in a lower layer of %s", place, b.Target), Hint: "name layers that don't hold it"})
+			}
 			t := path.Join(b.Target, strings.TrimPrefix(place, b.Source))
 			if !within(place, b.Source) || place == b.Source || t == place {
 				continue
