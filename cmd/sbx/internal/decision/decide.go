@@ -208,8 +208,8 @@ func (inv *Run) Decide(prof *profiles.Profile, argv []string, o *options.Options
 // files: the command could change those, and what is hidden or kept by its name may lie
 // elsewhere now. All else is as it was decided for the last run.
 func (inv *Run) Again(last *sandbox.Plan) (*sandbox.Plan, error) {
-	if inv.again == nil {
-		return nil, errors.New("its profile can't be read any more, so what the command is to see can't be decided again; start the sandbox anew")
+	if inv.again == nil { // its start was kept, as that of none in the background is
+		return nil, errors.New("BUG: it was decided by another process and can't be decided again")
 	}
 	plan, err := inv.again()
 	if err != nil {
@@ -217,16 +217,4 @@ func (inv *Run) Again(last *sandbox.Plan) (*sandbox.Plan, error) {
 	}
 	plan.Process, plan.Overlay, plan.Join, plan.Notes = last.Process, last.Overlay, last.Join, last.Notes
 	return plan, nil
-}
-
-// Resumed is for a run whose start was kept, and that was decided by another sbx: Again
-// decides it as that one did, from the profile as it was loaded, and with the flags.
-func (inv *Run) Resumed(loaded, prof *profiles.Profile, argv []string, o *options.Options) {
-	inv.again = func() (*sandbox.Plan, error) {
-		if err := profiles.CheckTrust(loaded, nil, inv.Env); err != nil {
-			return nil, err
-		}
-		inv.Seen = nil
-		return inv.Decide(prof, argv, o, nil)
-	}
 }

@@ -58,8 +58,7 @@ func resume(inv *cli.Invocation, ref string, argv []string, o *options.Options, 
 	if prof, err := inv.Load(ref); err == nil {
 		r.Called = prof.Name
 		if list, err := decision.Steps(o, prof, argv); err == nil && len(list) == 1 {
-			if flagged, own, err := r.Prepare(list[0], o); err == nil {
-				r.Resumed(prof, flagged, list[0].Argv, own)
+			if _, own, err := r.Prepare(list[0], o); err == nil {
 				o = own
 			}
 		}
