@@ -251,6 +251,18 @@ func TestStays(t *testing.T) {
 		{name: "above it", text: inPlaceRoot, host: "/srv/own/bin/ @1000\n/srv/own/ @1000\n/srv/ o+w\n/srv/own/bin/sbx @1000\n/srv/own/bin/sbx-net @1000\n/srv/own/bin/sbx-scope @1000\n/srv/own/bin/sbx-store @1000", change: func(in *Input) { in.Facts.Exe = "/srv/own/bin/sbx" }, guard: "=/srv/own"},
 		{name: "a mask in the host's own tree", text: inPlaceRoot + mount("/srv/own/a/b/c", "mask"), host: "/srv/own/ @1000\n/srv/own/a/ @1000\n/srv/own/a/b/ @1000\n/srv/own/a/b/c @1000", guard: "=/srv/own/a/b"},
 		{name: "configuration by a link in the host's own tree", text: inPlaceRoot, host: "/srv/own/ @1000\n/srv/own/conf -> /home/dev/c\n/home/dev/c/sbx/ @1000", change: func(in *Input) { in.StateDirs = []string{"/srv/own/conf/sbx"} }, fault: "/srv/own/conf is a symbolic link that the command could replace"},
+		{name: "a workspace by a link out of the project", text: "workspace.path = \"./w\"", host: own + proj + "/w -> /home/dev/.ssh", change: func(in *Input) { in.Profile.Files = []string{proj + "/x.toml"} }, fault: "using " + proj + "/w as workspace"},
+		{name: "a workspace by one's own link, with one's own profile", text: "workspace.path = \"/home/dev/w\"\nworkspace.protect = [\"x\"]", host: "/home/dev/w -> /data\n/data/x @1000", change: func(in *Input) {
+			in.Facts.Cwd, in.Profile.Files = "/home/dev", []string{"/home/dev/.config/sbx/profiles/x.toml"}
+		}, guard: "/data/x"},
+		{name: "a workspace by a link out of the project, from elsewhere", text: "workspace.path = \"./w\"", host: own + proj + "/w -> /home/dev/.ssh", change: func(in *Input) {
+			in.Facts.Cwd, in.Profile.Files = "/home/dev", []string{proj + "/.sbx.toml"}
+		}, fault: "using " + proj + "/w as workspace"},
+		{name: "a workspace that is a link for a moment", text: "workspace.path = \"./sub\"", host: own, change: func(in *Input) {
+			in.Facts.Files = &flickering{in.Facts.Files.(*fakeFiles), proj + "/sub", "/home/dev/.ssh"}
+		}, fault: proj + "/sub led to /home/dev/.ssh, and then to " + proj + "/sub"},
+		{name: "a workspace by a link in the project", text: "workspace.path = \"./w\"\nworkspace.protect = [\"x\"]", host: own + proj + "/w -> sub\n" + proj + "/sub/x @1000", guard: proj + "/sub/x"},
+		{name: "a workspace by a link elsewhere", text: "workspace.path = \"/w\"\nworkspace.protect = [\"x\"]", host: own + "/w -> " + proj + "\n" + proj + "/x @1000", guard: proj + "/x"},
 		{name: "a secret in the project", text: "process.secrets = [\"t\"]\n[secrets]\nt = \"file:" + proj + "/t\"", host: own + proj + "/t @1000", guard: proj + "/t"},
 		{name: "the project's profile, where another one rules", host: own + proj + "/.sbx.toml @1000", guard: proj + "/.sbx.toml"},
 	} {

@@ -476,6 +476,9 @@ func (r *resolver) workspace() {
 	if err == nil && !e.IsDir {
 		err = unix.ENOTDIR
 	}
+	if err == nil {
+		err = r.spaceByLink(e.Path)
+	}
 	if err != nil {
 		r.fail(&Error{Key: "workspace.path", Msg: "using " + w.Path + " as workspace", Hint: "name an existing directory", Err: err})
 		return
@@ -508,6 +511,33 @@ func (r *resolver) workspace() {
 		r.hide(e.Path, g, fmt.Sprintf("workspace.hide[%d]", i))
 	}
 	r.git()
+}
+
+// spaceByLink refuses a workspace that a link in the project of the profile leads to from
+// there: anybody may have placed that, also since the profile was judged. found is where
+// it was found.
+func (r *resolver) spaceByLink(found string) error {
+	p := r.prof.Workspace.Path
+	links, real := r.walk(p)
+	if real != found {
+		return fmt.Errorf("%s led to %s, and then to %s", p, found, real)
+	}
+	var dirs []string // of projects that files of the profile came with
+	for _, f := range r.prof.Files {
+		switch {
+		case path.Base(f) == profiles.ProjectFile:
+			_, dir := r.walk(path.Dir(f))
+			dirs = append(dirs, dir)
+		case r.facts.Cwd != "" && within(f, r.facts.Cwd) && !within(r.facts.Home, r.facts.Cwd):
+			dirs = append(dirs, r.facts.Cwd)
+		}
+	}
+	for _, dir := range dirs {
+		if !within(found, dir) && slices.ContainsFunc(links, func(l string) bool { return l != dir && within(l, dir) }) {
+			return fmt.Errorf("%s leads out of %s by a symbolic link", p, dir)
+		}
+	}
+	return nil
 }
 
 // within says whether p is dir or below it.
