@@ -153,7 +153,6 @@ func kindOf(dir bool) string {
 // host's that the command can write.
 func (r *resolver) guards() {
 	guards := map[string]int{}
-	r.judgeWays()
 	r.gitElsewhere()
 	r.protect(guards)
 	written := slices.DeleteFunc(r.shown(), func(m sandbox.Mount) bool { return m.Kind != sandbox.Bind || m.ReadOnly || !m.IsDir })
@@ -194,6 +193,7 @@ func (r *resolver) guards() {
 		r.guard(p, guards)
 	}
 	r.keepRepository(guards)
+	r.judgeWays()
 }
 
 // addGuard adds m unless its target has a guard already, and makes that one
@@ -263,33 +263,40 @@ func (r *resolver) judgeLink(m *sandbox.Mount) {
 }
 
 // judgeWays refuses what is granted by a link that lies where the command can write, or
-// where an earlier one could, and leads to what it does not see there: the command could
-// have led it to anything of the host's, or to what is hidden from it.
+// where an earlier one could, and leads to what it does not have there: the command could
+// have led it to anything of the host's, or to what is hidden from it or only read.
 func (r *resolver) judgeWays() {
 	for _, w := range r.ways {
+		write := slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool { return m.From == w.key && m.Kind == sandbox.Bind && !m.ReadOnly })
 		for i := range r.plan.Mounts {
 			b := &r.plan.Mounts[i]
 			if b.From != "workspace.access" && (b.Kind != sandbox.Bind || b.ReadOnly) {
 				continue
 			}
 			at := slices.IndexFunc(w.links, func(l string) bool { return within(l, b.Source) && (b.From == "workspace.access" || r.replaceable(l)) })
-			if at >= 0 && !r.shows(b, w.real) {
-				r.fail(&Error{Key: w.key, Msg: fmt.Sprintf("%s leads to %s by %s, a symbolic link that the command could replace, and is not seen there", w.path, w.real, w.links[at]), Hint: "name the place that it leads to"})
+			if at >= 0 && !r.gives(b, w.real, write) {
+				r.fail(&Error{Key: w.key, Msg: fmt.Sprintf("%s leads to %s by %s, a symbolic link that the command could replace, and is not given to it there", w.path, w.real, w.links[at]), Hint: "name the place that it leads to"})
 				break
 			}
 		}
 	}
 }
 
-// shows says that the host's path real is seen by b, with nothing over it.
-func (r *resolver) shows(b *sandbox.Mount, real string) bool {
+// gives says that the host's path real is seen by b, and can be written if that is asked,
+// with nothing over it or over a part of it but what is over that in every place.
+func (r *resolver) gives(b *sandbox.Mount, real string, write bool) bool {
 	if !within(real, b.Source) {
 		return false
 	}
 	t := path.Join(b.Target, real[len(b.Source):])
 	cover := r.covering(t, len(r.plan.Mounts))
-	return cover != nil && showsHost(cover) && hostPath(*cover, t) == real &&
-		!slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool { return m.Kind == sandbox.File && m.Target == t })
+	if cover == nil || !showsHost(cover) || hostPath(*cover, t) != real || write && (cover.ReadOnly || cover.Kind == sandbox.Layers) {
+		return false
+	}
+	return !slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool {
+		everywhere := m.Kind == sandbox.Guard || m.Kind == sandbox.Mask && !strings.HasPrefix(m.From, "mounts.")
+		return m.Target == t && m.Kind == sandbox.File || m.Target != t && within(m.Target, t) && !everywhere
+	})
 }
 
 // linkedProfiles are the profiles in sbx's own directories that are links, and what is a
