@@ -234,6 +234,13 @@ func (r *resolver) programs() []string {
 			from := given(p)
 			_, err := r.facts.Files.Lstat(p)
 			if errors.Is(err, unix.ENOENT) && from != "" && r.canMake(dir) {
+				if dir == dirs[0] && r.installed(dirs, name) {
+					if !slices.Contains(list, dir) {
+						r.note("info", "", from, "%s is read-only: sbx would run what the command makes there", dir)
+						list = append(list, dir)
+					}
+					continue
+				}
 				r.fail(&Error{Key: from, Msg: p + " is not there, and the command could make it: sbx would run it", Hint: "put all of sbx's programs beside its binary, or leave that directory out"})
 				break
 			}
@@ -244,6 +251,15 @@ func (r *resolver) programs() []string {
 		}
 	}
 	return list
+}
+
+// installed says that a program of sbx's own lies where `make install` puts it, below the
+// prefix that the binary is in, and that the binary's directory is nothing but a bin.
+func (r *resolver) installed(dirs []string, name string) bool {
+	_, err := r.facts.Files.Lstat(path.Join(dirs[1], name))
+	return err == nil && path.Base(dirs[0]) == "bin" && !slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool {
+		return m.Kind != sandbox.Guard && (within(m.Source, dirs[0]) || within(m.Target, dirs[0]))
+	})
 }
 
 // judgeLink refuses what is hidden only since a link leads to it, where the command

@@ -109,7 +109,8 @@ func TestPlumbingGuarded(t *testing.T) {
 	}{
 		{name: "beside it", host: built, exe: bin + "/sbx", want: inPlace("="+bin, bin+"/sbx", bin+"/sbx-net", bin+"/sbx-scope", bin+"/sbx-store")},
 		{name: "one is missing", host: built + "-" + bin + "/sbx-store", exe: bin + "/sbx", fault: bin + "/sbx-store is not there, and the command could make it"},
-		{name: "in libexec, beside it could be another", host: put, exe: bin + "/sbx", fault: bin + "/sbx-net is not there, and the command could make it"},
+		{name: "in libexec", host: put, exe: bin + "/sbx", want: inPlace(bin, bin+"/sbx", "="+lib[:len(lib)-4], "="+lib, lib+"/sbx-net", lib+"/sbx-scope", lib+"/sbx-store")},
+		{name: "in libexec, and something else is put beside it", text: "[mounts.\"" + bin + "/x\"]\ntype = \"tmpfs\"", host: put + bin + "/x/ @1000", exe: bin + "/sbx", fault: bin + "/sbx-net is not there, and the command could make it"},
 		{name: "in libexec, which alone is written", text: "workspace.access = \"ro\"\n[mounts.\"/home/dev/proj/libexec\"]\ntype = \"bind\"\nsource = \"/home/dev/proj/libexec\"\naccess = \"rw\"", host: put, exe: bin + "/sbx",
 			want: inPlace("="+lib, lib+"/sbx-net", lib+"/sbx-scope", lib+"/sbx-store")},
 		{name: "not ours to write", text: "[mounts.\"/usr\"]\ntype = \"bind\"\nsource = \"/usr\"\naccess = \"rw\"", exe: "/usr/bin/sbx", want: inPlace("=/usr/bin", "/usr/bin/sbx")},
