@@ -54,6 +54,24 @@ func laterRows() (list []row) {
 		list = append(list, r)
 	}
 	return append(list, row{
+		id: "R05-own-policy", what: "the project's profile, by who may write the directory",
+		do: func(t *testing.T, w *world.World) {
+			shell(t, w, "mkdir WORK/sub; for d in WORK WORK/sub; do printf '%s' the-victims-secret >$d/.env; done")
+			w.Write(t, w.Work+"/.sbx.toml", "version = 1\n[workspace]\nhide = [\"**/.env\"]\n")
+			if got := w.Run(t, w.Sbx, "run", "--", "chmod", "777", ".", "sub"); got.Code != 0 {
+				t.Fatalf("opening them: status %d, %s", got.Code, got.Err)
+			}
+			for _, dir := range []string{".", "sub"} {
+				print := []string{"sh", "-c", "cd \"$1\" && shift && exec \"$@\"", "sh", dir}
+				if got := w.Run(t, append(print, w.Sbx, "run", "--", "cat", ".env")...); got.Out != "" {
+					t.Errorf("in %s a later run printed %q", dir, got.Out)
+				}
+				if got := w.Run(t, append(print, w.Sbx, "run", "build", "--", "cat", ".env")...); got.Out == "" {
+					t.Errorf("control: in %s another profile printed nothing: %s", dir, got.Err)
+				}
+			}
+		},
+	}, row{
 		id: "R29-locked-mounts", what: "a directory above what is hidden, moved to where another mount shows it",
 		do: func(t *testing.T, w *world.World) {
 			const mount = "[mounts.\"/x\"]\nsource = \"WORK/data\"\n"
