@@ -171,10 +171,10 @@ func bare(err error) error {
 	return err
 }
 
-// Discover walks up from cwd to the first .sbx.toml. It stops at the home
-// directory, at another file system, and at a directory that somebody other
-// than the user and root could have put the file into; a file in such a
-// directory, or one that belongs to somebody else, is not used.
+// Discover walks up from cwd to the first .sbx.toml that is the user's or root's. It
+// stops at the home directory and at another file system. Whose directory it is, and who
+// may write there, says nothing: a command could change that, and what somebody else
+// puts there is not used.
 func Discover(cwd string, e Env) (path string, ok bool, err error) {
 	dir := filepath.Clean(cwd)
 	for first, dev := true, uint64(0); filepath.IsAbs(dir) && dir != e.Home; first, dir = false, filepath.Dir(dir) {
@@ -182,19 +182,16 @@ func Discover(cwd string, e Env) (path string, ok bool, err error) {
 		if err != nil {
 			return "", false, fmt.Errorf("looking for %s in %s: %w", ProjectFile, dir, err)
 		}
-		foreign := int(st.Uid) != e.UID && st.Uid != 0 || st.Mode&0o002 != 0 // sticky or not: /tmp is shared
-		if foreign || !first && uint64(st.Dev) != dev {
+		if !first && uint64(st.Dev) != dev {
 			return "", false, nil
 		}
 		dev = uint64(st.Dev)
 		file := filepath.Join(dir, ProjectFile)
 		switch st, err := e.Seen.Lstat(file); {
 		case err == nil:
-			own := int(st.Uid) == e.UID || st.Uid == 0
-			if !own {
-				file = ""
+			if int(st.Uid) == e.UID || st.Uid == 0 {
+				return file, true, nil
 			}
-			return file, own, nil
 		case !errors.Is(err, fs.ErrNotExist):
 			return "", false, fmt.Errorf("looking for %s in %s: %w", ProjectFile, dir, err)
 		}

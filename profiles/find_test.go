@@ -173,12 +173,13 @@ func TestDiscover(t *testing.T) {
 		"srv/shared/.sbx.toml":       "",
 		"srv/shared/sub/f":           "",
 		"srv/given/.sbx.toml":        "",
+		"srv/top/given/.sbx.toml":    "",
 	})
 	if err := os.Symlink("../../elsewhere/project.toml", dir+"/srv/top/linked/.sbx.toml"); err != nil {
 		t.Fatal(err)
 	}
-	foreign, shared := dir+"/srv/top/foreign", dir+"/srv/shared"
-	if err := os.Chmod(shared, 0o777|os.ModeSticky); err != nil {
+	foreign, shared, open := dir+"/srv/top/foreign", dir+"/srv/shared", dir+"/home/proj/a/b"
+	if err := errors.Join(os.Chmod(shared, 0o777|os.ModeSticky), os.Chmod(open, 0o777)); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct{ name, cwd, want string }{
@@ -188,18 +189,20 @@ func TestDiscover(t *testing.T) {
 		{"in the home", dir + "/home", ""},
 		{"outside the home", dir + "/srv/top", dir + "/srv/top/.sbx.toml"},
 		{"a link", dir + "/srv/top/linked/sub", dir + "/srv/top/linked/.sbx.toml"},
-		{"a directory for all", shared, ""},
-		{"below a directory for all", shared + "/sub", ""},
+		{"a directory for all", shared, shared + "/.sbx.toml"},
+		{"below a directory for all", shared + "/sub", shared + "/.sbx.toml"},
+		{"a directory for all below the project", open, dir + "/home/proj/.sbx.toml"},
 		{"other file system", "/proc/self", ""},
 	}
 	if os.Getuid() == 0 {
-		if err := errors.Join(os.Chown(foreign, 12345, -1), os.Lchown(dir+"/srv/given/.sbx.toml", 12345, -1)); err != nil {
+		if err := errors.Join(os.Chown(foreign, 12345, -1), os.Lchown(dir+"/srv/given/.sbx.toml", 12345, -1), os.Lchown(dir+"/srv/top/given/.sbx.toml", 12345, -1)); err != nil {
 			t.Fatal(err)
 		}
 		tests = append(tests, []struct{ name, cwd, want string }{
-			{"somebody else's directory", foreign, ""},
+			{"somebody else's directory", foreign, foreign + "/.sbx.toml"},
 			{"somebody else's file", dir + "/srv/given", ""},
-			{"below somebody else's directory", foreign + "/sub", ""},
+			{"somebody else's file, below one's own", dir + "/srv/top/given", dir + "/srv/top/.sbx.toml"},
+			{"below somebody else's directory", foreign + "/sub", foreign + "/.sbx.toml"},
 		}...)
 	}
 	for _, test := range tests {

@@ -373,7 +373,7 @@ var rows = []row{
 	{path: "overlay.name", kind: kindString, form: formAnyName, wide: wideNever, defNote: "a new one for each run, the profile's name with four letters",
 		doc:   "Name under which changes are kept. One that exists is gone on with.",
 		field: func(p *Profile, _ *Mount) any { return &p.Overlay.Name }},
-	{path: "overlay.on_exit", kind: kindEnum, enum: []string{"keep", "discard", "ask", "apply"}, def: "keep", wide: wideRank, order: []string{"discard=keep=ask", "apply"},
+	{path: "overlay.on_exit", kind: kindEnum, enum: []string{"keep", "discard", "ask", "apply"}, def: "keep", wide: wideRank, order: []string{"keep=ask", "discard", "apply"},
 		doc:   "What becomes of changes on disk when the command has ended: kept for sbx diff, sbx apply and sbx discard; thrown away; asked at a terminal, else kept; put onto the host's files.",
 		field: func(p *Profile, _ *Mount) any { return &p.Overlay.OnExit }},
 	{path: "overlay.upper", kind: kindEnum, enum: []string{"disk", "tmpfs"}, def: "disk", wide: wideNever,

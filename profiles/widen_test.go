@@ -75,6 +75,7 @@ var widenings = []struct{ row, narrow, wide, key string }{
 	{"workspace.access", `workspace.access = "ro"`, `workspace.access = "overlay"`, "workspace.access"},
 	{"workspace.access", `workspace.access = "overlay"`, "", "workspace.access"},
 	{"overlay.on_exit", `overlay.on_exit = "ask"`, `overlay.on_exit = "apply"`, "overlay.on_exit"},
+	{"overlay.on_exit", `overlay.on_exit = "keep"`, `overlay.on_exit = "discard"`, "overlay.on_exit"},
 	{"overlay.size", `overlay.size = "1G"`, "", "overlay.size"},
 	{"network.mode", "", `network.mode = "host"`, "network.mode"},
 	{"network.mode", "", `network.mode = "user"`, "network.mode"},

@@ -410,7 +410,8 @@ func (b *builder) mountTmpfs(m sandbox.Mount) {
 }
 
 // guard binds what is at the target onto itself. A mount point can be neither
-// renamed nor removed, and it has attributes of its own.
+// renamed nor removed, and it has attributes of its own. Those that hold already stay:
+// without devices, the null device that masks a file in it could not be read.
 func (b *builder) guard(m sandbox.Mount) {
 	doc := "pin %s in its place"
 	if m.ReadOnly {
@@ -419,7 +420,9 @@ func (b *builder) guard(m sandbox.Mount) {
 	b.step(m.Target, m.From, doc, m.Target)
 	at := b.open(atCWD, rel(m.Target))
 	t := b.clone(res(at))
-	b.setattr(res(t), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attributes(m), 0)
+	if m.ReadOnly {
+		b.setattr(res(t), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, unix.MOUNT_ATTR_RDONLY, 0)
+	}
 	b.move(res(t), res(at), "")
 }
 

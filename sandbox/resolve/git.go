@@ -47,10 +47,6 @@ type kept struct {
 func (r *resolver) git() {
 	w := &r.prof.Workspace
 	at := path.Join(r.space, ".git")
-	if w.Git == "hide" {
-		r.hide(r.space, ".git", "workspace.git")
-		return
-	}
 	e, err := r.facts.Files.Lstat(at)
 	switch {
 	case errors.Is(err, unix.ENOENT):
@@ -64,6 +60,8 @@ func (r *resolver) git() {
 	switch {
 	case e.Type() == unix.S_IFLNK && guarded:
 		r.fail(&Error{Key: "workspace.git", Msg: at + " is a symbolic link, which the command could replace", Hint: `move the repository to its place, or set workspace.git = "rw"`})
+	case w.Git == "hide":
+		r.hide(r.space, ".git", "workspace.git")
 	case e.IsDir && guarded && w.Git == "guard":
 		r.keepRules(at, gitRules)
 	case guarded:
@@ -131,6 +129,11 @@ type repository struct {
 func (r *resolver) gitFile(file string) {
 	var repo repository
 	dir, err := r.pointer(file)
+	if r.prof.Workspace.Git == "hide" {
+		r.pointed = dir
+		r.hidePointed(file)
+		return
+	}
 	if err == nil {
 		_, real := r.walk(dir) // where git gets by it
 		clean := path.Clean(dir)
@@ -158,6 +161,9 @@ func (r *resolver) gitFile(file string) {
 		top = repo.common
 	}
 	r.add(sandbox.Mount{Kind: sandbox.Bind, Target: top, Source: top, IsDir: true, ReadOnly: git == "ro", From: "workspace.git", Why: "the workspace's repository"})
+	if git == "ro" && r.prof.Workspace.Access == "rw" { // whatever else shows it
+		r.kept = append(r.kept, kept{top, true})
+	}
 	if git != "guard" {
 		return
 	}
@@ -184,7 +190,8 @@ func (r *resolver) gitFile(file string) {
 // shown for it, where the command could write it, or a link on the way there: whoever's
 // it says that it is, the host's git believes the file. It comes after all mounts.
 func (r *resolver) keepPointed() {
-	if r.pointed == "" || r.prof.Workspace.Access != "rw" || r.prof.Workspace.Git == "rw" {
+	w := &r.prof.Workspace
+	if r.pointed == "" || w.Access != "rw" || w.Git == "rw" {
 		return
 	}
 	given := func(p string) bool {
@@ -202,19 +209,44 @@ func (r *resolver) keepPointed() {
 	places, err := r.gitPlaces(real)
 	switch {
 	case err != nil:
-		r.fail(&Error{Key: "workspace.git", Msg: "looking at the repository that " + file + " names", Hint: `make it readable, or set workspace.git = "rw"`, Err: err})
+		r.fail(r.unreadable(file, err))
 	case places == nil:
 		r.note("info", "workspace", "workspace.git", "%s names %s, where no repository is and none can be kept from being made; the host's git runs what a new one says", file, real)
 	}
 	for _, place := range places {
+		whole := w.Git != "guard" && place != r.space && r.looksLike(places[len(places)-1], real) == nil
 		switch {
-		case !given(place):
-		case r.prof.Workspace.Git == "ro" && place != r.space && r.looksLike(places[len(places)-1], real) == nil:
+		case !given(place), whole && w.Git == "hide" && within(place, r.space): // which is hidden
+		case whole:
 			r.kept = append(r.kept, kept{place, true})
 		default:
 			r.keepRules(place, gitRules)
 		}
 	}
+}
+
+// hidePointed hides a repository in the workspace that its hidden .git file names.
+func (r *resolver) hidePointed(file string) {
+	if r.pointed == "" {
+		return
+	}
+	_, real := r.walk(r.pointed)
+	places, err := r.gitPlaces(real)
+	if err != nil {
+		r.fail(r.unreadable(file, err))
+		return
+	}
+	for _, place := range places {
+		if place != r.space && within(place, r.space) && r.looksLike(places[len(places)-1], real) == nil {
+			r.add(sandbox.Mount{Kind: sandbox.Mask, Target: place, IsDir: true, From: "workspace.git"})
+			r.pin[place] = true
+		}
+	}
+}
+
+// unreadable is the error where it can't be seen what repository a .git file names.
+func (r *resolver) unreadable(file string, err error) *Error {
+	return &Error{Key: "workspace.git", Msg: "looking at the repository that " + file + " names", Hint: `make it readable, or set workspace.git = "rw"`, Err: err}
 }
 
 // gitPlaces are the directories of the repository in dir, and last the part of it that a

@@ -171,6 +171,10 @@ func TestGitHide(t *testing.T) {
 			t.Errorf("%s: %+v, %q", name, m, shown(p))
 		}
 	}
+	alias := "\n[mounts.\"/m\"]\nsource = \"/home/dev/proj\"\naccess = \"rw\""
+	if m := at(planned(t, input(t, "workspace.git = \"hide\""+alias, plainRepo)), "/m/.git"); m.Kind != sandbox.Mask {
+		t.Errorf("in another place: %+v", m)
+	}
 	same(t, "without one", at(planned(t, input(t, "workspace.git = \"hide\"")), "/home/dev/proj/.git"), sandbox.Mount{})
 }
 
@@ -179,6 +183,7 @@ func TestGitFaults(t *testing.T) {
 	for _, tt := range []struct{ name, text, host, want string }{
 		{"a link", "", git + " -> ../main/.git", git + ` is a symbolic link, which the command could replace; move the repository to its place, or set workspace.git = "rw"`},
 		{"a link, guarded", "workspace.git = \"guard\"", git + " -> ../main/.git", git + ` is a symbolic link, which the command could replace; move the repository to its place, or set workspace.git = "rw"`},
+		{"a link, hidden", "workspace.git = \"hide\"", git + " -> ../main/.git", git + ` is a symbolic link, which the command could replace; move the repository to its place, or set workspace.git = "rw"`},
 		{"hooks that are a link", "workspace.git = \"guard\"", plainRepo + git + "/hooks -> ../githooks", git + `/hooks is a symbolic link, which the command could replace; put the file itself there, or set workspace.git = "ro"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -155,15 +155,15 @@ func (r *resolver) guards() {
 	guards := map[string]int{}
 	r.keepPointed()
 	r.protect(guards)
-	written := slices.DeleteFunc(slices.Clone(r.plan.Mounts), func(m sandbox.Mount) bool { return m.Kind != sandbox.Bind || m.ReadOnly || !m.IsDir })
+	written := slices.DeleteFunc(r.shown(), func(m sandbox.Mount) bool { return m.Kind != sandbox.Bind || m.ReadOnly || !m.IsDir })
 	for _, m := range slices.Clone(r.plan.Mounts) {
 		switch m.Kind {
 		case sandbox.Mask:
 			r.judgeLink(&m)
-			if r.pin[m.Target] || strings.HasPrefix(m.From, "mounts.") {
+			if r.pin[m.Target] || strings.HasPrefix(m.From, "mounts.") || r.aside(m.Target, written) {
 				r.keep(m.Target, true, written, guards)
 			}
-		case sandbox.Bind, sandbox.Tmpfs, sandbox.Layers:
+		case sandbox.Bind, sandbox.Tmpfs, sandbox.Layers, sandbox.File:
 			r.keep(m.Target, false, written, guards)
 		}
 	}
@@ -178,6 +178,9 @@ func (r *resolver) guards() {
 			paths = append(paths, s.File)
 		}
 	}
+	if policy := r.prof.Security.Seccomp; profiles.SeccompFile(policy) {
+		paths = append(paths, policy)
+	}
 	if r.space != "" { // it may rule another run
 		own := path.Join(r.space, profiles.ProjectFile)
 		if e, err := r.facts.Files.Lstat(own); err == nil && e.Type() == unix.S_IFREG {
@@ -190,6 +193,7 @@ func (r *resolver) guards() {
 		r.guard(p, guards)
 	}
 	r.keepRepository(guards)
+	r.judgeWays()
 }
 
 // addGuard adds m unless its target has a guard already, and makes that one
@@ -214,8 +218,8 @@ func (r *resolver) programs() []string {
 	list := []string{r.facts.Exe}
 	dirs := host.PlumbingDirs(r.facts.Exe)
 	given := func(p string) (from string) { // by which mount p can be written
-		for _, m := range r.plan.Mounts {
-			if m.Kind == sandbox.Bind && !m.ReadOnly && within(p, m.Source) {
+		for _, m := range r.shown() {
+			if m.Kind == sandbox.Bind && !m.ReadOnly && within(p, m.Source) && (m.Target != "/" || r.uncovered(p)) {
 				return m.From
 			}
 		}
@@ -230,7 +234,14 @@ func (r *resolver) programs() []string {
 			from := given(p)
 			_, err := r.facts.Files.Lstat(p)
 			if errors.Is(err, unix.ENOENT) && from != "" && r.canMake(dir) {
-				r.fail(&Error{Key: from, Msg: p + " is not there, and the command could make it: sbx would run it", Hint: "install all of sbx's programs, or leave that directory out"})
+				if dir == dirs[0] && r.installed(dirs, name) {
+					if !slices.Contains(list, dir) {
+						r.note("info", "", from, "%s is read-only: sbx would run what the command makes there", dir)
+						list = append(list, dir)
+					}
+					continue
+				}
+				r.fail(&Error{Key: from, Msg: p + " is not there, and the command could make it: sbx would run it", Hint: "put all of sbx's programs beside its binary, or leave that directory out"})
 				break
 			}
 			if err == nil || from != "" {
@@ -240,6 +251,15 @@ func (r *resolver) programs() []string {
 		}
 	}
 	return list
+}
+
+// installed says that a program of sbx's own lies where `make install` puts it, below the
+// prefix that the binary is in, and that the binary's directory is nothing but a bin.
+func (r *resolver) installed(dirs []string, name string) bool {
+	_, err := r.facts.Files.Lstat(path.Join(dirs[1], name))
+	return err == nil && path.Base(dirs[0]) == "bin" && !slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool {
+		return m.Kind != sandbox.Guard && (within(m.Source, dirs[0]) || within(m.Target, dirs[0]))
+	})
 }
 
 // judgeLink refuses what is hidden only since a link leads to it, where the command
@@ -256,6 +276,43 @@ func (r *resolver) judgeLink(m *sandbox.Mount) {
 			return
 		}
 	}
+}
+
+// judgeWays refuses what is granted by a link that lies where the command can write, or
+// where an earlier one could, and leads to what it does not have there: the command could
+// have led it to anything of the host's, or to what is hidden from it or only read.
+func (r *resolver) judgeWays() {
+	for _, w := range r.ways {
+		write := slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool { return m.From == w.key && m.Kind == sandbox.Bind && !m.ReadOnly })
+		for i := range r.plan.Mounts {
+			b := &r.plan.Mounts[i]
+			if b.From != "workspace.access" && (b.Kind != sandbox.Bind || b.ReadOnly) {
+				continue
+			}
+			at := slices.IndexFunc(w.links, func(l string) bool { return within(l, b.Source) && (b.From == "workspace.access" || r.replaceable(l)) })
+			if at >= 0 && !r.gives(b, w.real, write) {
+				r.fail(&Error{Key: w.key, Msg: fmt.Sprintf("%s leads to %s by %s, a symbolic link that the command could replace, and is not given to it there", w.path, w.real, w.links[at]), Hint: "name the place that it leads to"})
+				break
+			}
+		}
+	}
+}
+
+// gives says that the host's path real is seen by b, and can be written if that is asked,
+// with nothing over it or over a part of it but what is over that in every place.
+func (r *resolver) gives(b *sandbox.Mount, real string, write bool) bool {
+	if !within(real, b.Source) {
+		return false
+	}
+	t := path.Join(b.Target, real[len(b.Source):])
+	cover := r.covering(t, len(r.plan.Mounts))
+	if cover == nil || !showsHost(cover) || hostPath(*cover, t) != real || write && (cover.ReadOnly || cover.Kind == sandbox.Layers) {
+		return false
+	}
+	return !slices.ContainsFunc(r.plan.Mounts, func(m sandbox.Mount) bool {
+		everywhere := m.Kind == sandbox.Guard || m.Kind == sandbox.Mask && !strings.HasPrefix(m.From, "mounts.")
+		return m.Target == t && m.Kind == sandbox.File || m.Target != t && within(m.Target, t) && !everywhere
+	})
 }
 
 // linkedProfiles are the profiles in sbx's own directories that are links, and what is a
@@ -288,34 +345,76 @@ func (r *resolver) linkedProfiles() []string {
 // In a directory of the sandbox's own that outlives it, which has nothing of the host's,
 // only with private.
 func (r *resolver) keep(target string, private bool, written []sandbox.Mount, guards map[string]int) {
-	cover := r.covering(path.Dir(target), len(r.plan.Mounts))
-	for cover != nil && cover.Kind == sandbox.Guard { // for another
-		cover = r.covering(path.Dir(cover.Target), len(r.plan.Mounts))
-	}
-	if cover == nil || cover.Kind != sandbox.Bind {
+	place, ok := r.placeOf(target)
+	if !ok {
 		return
 	}
-	place := hostPath(*cover, target)
 	for _, b := range written {
 		if !within(place, b.Source) || place == b.Source || b.Private && !private {
 			continue
 		}
 		for _, dir := range between(b.Target, path.Join(b.Target, place[len(b.Source):])) {
 			at := r.covering(dir, len(r.plan.Mounts))
-			if at == nil || at.Kind != sandbox.Bind && at.Kind != sandbox.Guard || hostPath(*at, dir) != hostPath(b, dir) {
+			if b.Target == "/" && !r.uncovered(dir) || b.Target != "/" && (at == nil || at.Kind != sandbox.Bind && at.Kind != sandbox.Guard || hostPath(*at, dir) != hostPath(b, dir)) {
 				break // something else is there
+			}
+			if b.Target == "/" && !r.replaceable(dir) {
+				continue
 			}
 			r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(b, dir), IsDir: true, Why: "so that what is put over it is found again"}, guards)
 		}
 	}
 }
 
+// placeOf is where on the host a target lies, or would if nothing were put there; ok is
+// false where no bind and not the host's own tree shows that.
+func (r *resolver) placeOf(target string) (place string, ok bool) {
+	cover := r.covering(path.Dir(target), len(r.plan.Mounts))
+	for cover != nil && cover.Kind == sandbox.Guard { // for another
+		cover = r.covering(path.Dir(cover.Target), len(r.plan.Mounts))
+	}
+	switch {
+	case cover == nil:
+		return target, r.plan.Root.InPlace
+	case cover.Kind != sandbox.Bind:
+		return "", false
+	}
+	return hostPath(*cover, target), true
+}
+
+// aside says that what a mask lies over is to be seen by another mount once the command
+// has moved a directory above it there: the mask stays behind. A mount that is in its
+// own place takes nothing that is moved (rename(2), EXDEV).
+func (r *resolver) aside(target string, written []sandbox.Mount) bool {
+	place, ok := r.placeOf(target)
+	if !ok {
+		return false
+	}
+	for _, w := range written {
+		if !within(place, w.Source) || w.Target == "/" && !r.uncovered(path.Dir(target)) {
+			continue
+		}
+		for _, m := range r.plan.Mounts {
+			if m.Kind != sandbox.Bind && m.Kind != sandbox.Layers {
+				continue
+			}
+			for _, source := range append([]string{m.Source}, m.Lower...) {
+				if source != w.Source && within(source, w.Source) && !within(place, source) && m.Target != path.Join(w.Target, source[len(w.Source):]) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 func (r *resolver) guard(p string, guards map[string]int) {
 	links, real := r.walk(p)
-	for _, cover := range r.plan.Mounts {
+	for _, cover := range r.shown() {
 		if cover.Kind != sandbox.Bind || cover.ReadOnly {
 			continue
 		}
+		root := cover.Target == "/"
 		if !cover.Private && within(cover.Source, real) {
 			r.fail(&Error{Key: cover.From, Msg: fmt.Sprintf("%s is sbx's own and can't be given to the command to write", cover.Source), Hint: `leave it out, or set access = "ro"`})
 			continue
@@ -323,11 +422,13 @@ func (r *resolver) guard(p string, guards map[string]int) {
 		if !cover.IsDir {
 			continue
 		}
-		if at := slices.IndexFunc(links, func(l string) bool { return within(l, cover.Source) }); at >= 0 {
+		if at := slices.IndexFunc(links, func(l string) bool {
+			return within(l, cover.Source) && (cover.Private || !r.inOwn(l)) && (!root || r.uncovered(path.Dir(l)) && r.replaceable(l))
+		}); at >= 0 {
 			r.fail(&Error{Msg: fmt.Sprintf("%s is a symbolic link that the command could replace, and %s rules what it may do", links[at], p), Hint: "name the place that it leads to"})
 			continue
 		}
-		if !within(real, cover.Source) {
+		if !within(real, cover.Source) || root && (!r.uncovered(real) || !r.changeable(real)) {
 			continue
 		}
 		e, err := r.facts.Files.Resolve(real, "")
@@ -337,7 +438,7 @@ func (r *resolver) guard(p string, guards map[string]int) {
 				continue
 			}
 			if !slices.Contains(r.StateDirs, p) {
-				if real != path.Clean(p) {
+				if real != path.Clean(p) && (cover.Private || !r.inOwn(real)) {
 					r.fail(&Error{Msg: fmt.Sprintf("%s leads to %s, which is not there and could be made by the command; it would rule a later run", p, real), Hint: "make it, or remove the link"})
 				}
 				continue
@@ -352,6 +453,38 @@ func (r *resolver) guard(p string, guards map[string]int) {
 	}
 }
 
+// inOwn says that p lies in one of sbx's own directories, which are read-only inside as a
+// whole.
+func (r *resolver) inOwn(p string) bool {
+	return slices.ContainsFunc(r.StateDirs, func(d string) bool { return p != d && within(p, d) })
+}
+
+// shown are the mounts, and the host's own tree where that is the root, as a bind.
+func (r *resolver) shown() []sandbox.Mount {
+	list := slices.Clone(r.plan.Mounts)
+	if root := &r.plan.Root; root.InPlace {
+		list = append(list, sandbox.Mount{Kind: sandbox.Bind, Target: "/", Source: "/", IsDir: true, ReadOnly: root.ReadOnly, From: root.From})
+	}
+	return list
+}
+
+// uncovered says that the root itself shows p, and no mount but what keeps a part of the
+// root in its place.
+func (r *resolver) uncovered(p string) bool {
+	cover := r.covering(p, len(r.plan.Mounts))
+	for cover != nil && cover.Kind == sandbox.Guard && !cover.ReadOnly {
+		cover = r.covering(path.Dir(cover.Target), len(r.plan.Mounts))
+	}
+	return cover == nil
+}
+
+// changeable says that the command may write p, or put something else in its place, as
+// far as owners and modes tell.
+func (r *resolver) changeable(p string) bool {
+	e, err := r.facts.Files.Lstat(p)
+	return err == nil && (r.commands(e.UID) || e.Mode&others != 0) || slices.ContainsFunc(append(between("/", p), p), r.replaceable)
+}
+
 // notRenamed is why the directories above a guard are pinned.
 const notRenamed = "so that it can't be renamed away"
 
@@ -361,7 +494,8 @@ const notRenamed = "so that it can't be renamed away"
 func (r *resolver) guardIn(bind, g sandbox.Mount, pin string, guards map[string]int) {
 	g.Kind, g.Target = sandbox.Guard, path.Join(bind.Target, g.Source[len(bind.Source):])
 	at := r.covering(g.Target, len(r.plan.Mounts))
-	if at == nil || at.ReadOnly || at.Kind != sandbox.Bind && at.Kind != sandbox.Guard || hostPath(*at, g.Target) != g.Source {
+	if bind.Target == "/" && !r.uncovered(g.Target) ||
+		bind.Target != "/" && (at == nil || at.ReadOnly || at.Kind != sandbox.Bind && at.Kind != sandbox.Guard || hostPath(*at, g.Target) != g.Source) {
 		return
 	}
 	r.pinAbove(bind, g.Target, pin, guards)
@@ -372,6 +506,9 @@ func (r *resolver) guardIn(bind, g sandbox.Mount, pin string, guards map[string]
 // those can't be renamed.
 func (r *resolver) pinAbove(bind sandbox.Mount, p, why string, guards map[string]int) {
 	for _, dir := range between(bind.Target, p) {
+		if bind.Target == "/" && !r.replaceable(dir) {
+			continue
+		}
 		r.addGuard(sandbox.Mount{Kind: sandbox.Guard, Target: dir, Source: hostPath(bind, dir), IsDir: true, Why: why}, guards)
 	}
 }
@@ -463,10 +600,8 @@ func (r *resolver) unseen(dir string, err error) error {
 	if err == nil || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return nil
 	}
-	if e, lstat := r.facts.Files.Lstat(dir); errors.Is(err, unix.EACCES) && lstat == nil && e.UID != r.facts.UID {
-		if _, mapped := r.plan.IDs.OuterUIDs.Inside(e.UID); !mapped {
-			return nil
-		}
+	if e, lstat := r.facts.Files.Lstat(dir); errors.Is(err, unix.EACCES) && lstat == nil && !r.commands(e.UID) {
+		return nil
 	}
 	return err
 }

@@ -62,7 +62,7 @@ func TestMountFaults(t *testing.T) {
 		{"device", "/sda", "source = \"/dev/sda\"", "", "/dev/sda is a device; set dev = true if the command is to have it"},
 		{"the host's processes", "/mnt", "source = \"/proc/1\"", "", `/proc/1 is the host's /proc, which shows and controls its processes; use root.proc = "new"`},
 		{"the host's processes by a link", "/mnt", "source = \"/p\"", "/p -> proc", `/proc is the host's /proc, which shows and controls its processes; use root.proc = "new"`},
-		{"out of the workspace by a link", "/mnt", "source = \"/home/dev/proj/l\"", "/home/dev/proj/l -> /etc", "binding /home/dev/proj/l: open /home/dev/proj/l: leads out by a link" + optional},
+		{"out of the workspace by a link", "/mnt", "source = \"/home/dev/proj/l\"", "/home/dev/proj/l -> /etc", "binding /home/dev/proj/l: open /home/dev/proj/l: leads out by a link; name the place that it leads to"},
 		{"below the sandbox's own link", "/l/x", "type = \"tmpfs\"\n[mounts.\"/l\"]\ntype = \"symlink\"\nsource = \"usr\"", "", "/l/x lies below /l, which is a link to usr inside; name the place that it leads to"},
 		{"no place in the host's tree", "/usr/x", "type = \"tmpfs\"", "", "/usr/x does not" + noTree},
 		{"a file on a directory", "/usr/local", "type = \"file\"", "", "/usr/local is a directory, what goes there is a file"},

@@ -76,8 +76,8 @@ func (r *resolver) protected(pattern string, top []string) ([]string, error) {
 
 func (r *resolver) protectOne(p, key string, guards map[string]int) {
 	e, err := r.facts.Files.Lstat(p)
-	if err == nil && e.Type() == unix.S_IFLNK {
-		r.note("info", "workspace", key, "%s is a link: what it leads to is protected, and the link itself can be replaced", p)
+	if links, _ := r.walk(p); err == nil && len(links) > 0 {
+		r.note("info", "workspace", key, "%s is a link: what it leads to is protected, and the link itself can be replaced", links[0])
 		e, err = r.facts.Files.Resolve(p, r.space)
 	}
 	if errors.Is(err, unix.ENOENT) {

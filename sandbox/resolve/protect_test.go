@@ -30,6 +30,7 @@ func TestProtect(t *testing.T) {
 		{name: "under something else", text: protect + "[mounts.\"" + w + "/a\"]\ntype = \"tmpfs\"", host: w + "/a/b/.envrc"},
 		{name: "a link", text: protect, host: w + "/real/x\n" + w + "/.idea -> real\n" + w + "/.envrc -> /etc/hosts\n/etc/hosts",
 			want: []string{w + "/real"}, notes: []string{"workspace.protect[0]: " + w + "/.envrc can't be protected: "}},
+		{name: "by a link above it", text: protect, host: w + "/real/b/.envrc\n" + w + "/a -> real", want: []string{"=" + w + "/real", "=" + w + "/real/b", w + "/real/b/.envrc"}},
 		{name: "a file of several names", text: protect, host: w + "/.envrc *2", want: []string{w + "/.envrc"},
 			notes: []string{"workspace.protect[0]: " + w + "/.envrc is protected, but the file has 2 names: it can be written by another of them that is granted"}},
 	} {
@@ -65,6 +66,30 @@ func TestPinsBeside(t *testing.T) {
 	const w = "/home/dev/proj"
 	p := planned(t, input(t, "[workspace]\nhide = [\"a/b/k\", \"a/c/k\"]", w+"/a/b/k\n"+w+"/a/c/k"))
 	same(t, "guards", guarded(p), []string{"=" + w + "/a " + w + "/a", "=" + w + "/a/b " + w + "/a/b", "=" + w + "/a/c " + w + "/a/c"})
+}
+
+// TestPinsAside: what is above a name that is hidden anywhere can be moved, but for where
+// another mount would show it then.
+func TestPinsAside(t *testing.T) {
+	const w, mount = "/home/dev/proj", "[workspace]\nhide = [\"**/k\"]\n[mounts.\""
+	pins := []string{"=" + w + "/a " + w + "/a", "=" + w + "/a/b " + w + "/a/b"}
+	for _, tt := range []struct {
+		name, mount string
+		want        []string
+	}{
+		{"no other", "/x\"]\ntype = \"tmpfs\"", nil},
+		{"a part of the workspace", "/x\"]\nsource = \"" + w + "/d\"", pins},
+		{"one that is granted later", "/x\"]\ngrantable = true\nsource = \"" + w + "/d\"", pins},
+		{"a layer over one", "/x\"]\ntype = \"overlay\"\nupper = \"tmpfs\"\nsource = \"" + w + "/d\"", pins},
+		{"in its place", w + "/d\"]\naccess = \"ro\"", nil},
+		{"elsewhere", "/x\"]\nsource = \"/home/dev/other\"\naccess = \"rw\"", nil},
+		{"what holds it", "/x\"]\nsource = \"" + w + "/a\"", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := planned(t, input(t, mount+tt.mount, w+"/a/b/k\n"+w+"/d/f\n/home/dev/other/"))
+			same(t, "guards", guarded(p), tt.want)
+		})
+	}
 }
 
 func TestAudit(t *testing.T) {

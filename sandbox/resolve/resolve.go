@@ -50,6 +50,8 @@ type Input struct {
 	// Secrets are what the entries of Profile.Process.Secrets hold, in their order;
 	// nil where they are not to be read, as for sbx explain.
 	Secrets []string
+	// SecretFiles are where those lay that were read from files, "" for others.
+	SecretFiles []string
 	// StateDirs are sbx's own directories (configuration, trust, homes): never
 	// writable inside.
 	StateDirs []string
@@ -141,6 +143,7 @@ type resolver struct {
 	ownCommand  bool   // it is the image's own
 	kept        []kept // what of the workspace's repository stays as it is
 	pointed     string // the repository that a .git file names and that is not shown for it, as it says
+	ways        []way  // by which what is granted was found, where links are on them
 	// sockets are the targets of binds that are sockets.
 	sockets map[string]bool
 }

@@ -43,12 +43,8 @@ func (r *resolver) hideRecords(dir string) {
 		r.fail(&Error{Msg: "looking for the records of sandboxes in " + above + ", which are hidden", Err: err})
 		return
 	}
-	shown := slices.Clone(r.plan.Mounts)
-	if root := &r.plan.Root; root.InPlace {
-		shown = append(shown, sandbox.Mount{Kind: sandbox.Bind, Target: "/", Source: "/", IsDir: true, ReadOnly: root.ReadOnly, From: root.From})
-	}
 	var targets []string
-	for _, m := range shown {
+	for _, m := range r.shown() {
 		below := slices.IndexFunc(m.Lower, func(layer string) bool { return within(real, layer) })
 		switch {
 		case m.Kind != sandbox.Bind && m.Kind != sandbox.Layers:
@@ -110,6 +106,13 @@ func (r *resolver) mayCome(m *sandbox.Mount, above string, err error) bool {
 // (acl(5)) whoever they name, and everybody.
 const others = 0o022
 
+// commands says that files of the user uid belong to the command, or can be made its own:
+// they are the caller's, or of an id that exists inside.
+func (r *resolver) commands(uid uint32) bool {
+	_, mapped := r.plan.IDs.OuterUIDs.Inside(uid)
+	return mapped || uid == r.facts.UID
+}
+
 // canMake says that the caller can make something in the directory p, or the first one
 // above it that is there.
 func (r *resolver) canMake(p string) bool {
@@ -143,11 +146,11 @@ func (r *resolver) shut(p string) string {
 func (r *resolver) replaceable(p string) bool {
 	const sticky = unix.S_ISVTX
 	dir, err := r.facts.Files.Lstat(path.Dir(p))
-	if err != nil || dir.UID == r.facts.UID {
+	if err != nil || r.commands(dir.UID) {
 		return true
 	}
 	e, err := r.facts.Files.Lstat(p)
-	return dir.Mode&others != 0 && (dir.Mode&sticky == 0 || err != nil || e.UID == r.facts.UID)
+	return dir.Mode&others != 0 && (dir.Mode&sticky == 0 || err != nil || r.commands(e.UID))
 }
 
 // hideAt hides the place of records real where it is shown at the target t.

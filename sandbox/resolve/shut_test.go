@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sbx-sandbox/sbx/sandbox"
+	"github.com/sbx-sandbox/sbx/sandbox/host"
 )
 
 // TestShut: a command may close a directory of the caller's, and open it in the next
@@ -76,6 +77,8 @@ func TestGitInside(t *testing.T) {
 		{"not there", "", file, inPlace(git), "info: " + git + " names " + real + ", where no repository is"},
 		{"a long name", "", git + " @1000 = \"gitdir: " + strings.Repeat("g", 300) + "\\n\"\n", inPlace(git), "info: " + git + " names /home/dev/proj/ggg"},
 		{"a file", "", file + real + " @1000", inPlace(git), "info: " + git + " names " + real + ", where no repository is"},
+		{"hidden", `workspace.git = "hide"`, repo, nil, ""},
+		{"hidden, no repository yet", `workspace.git = "hide"`, repo + "-" + real + "/HEAD", inPlace("="+real, real+"/config", real+"/hooks"), "info: in " + real + " are not there"},
 		{"with a part elsewhere", "", repo + real + "/commondir = \"../common\\n\"\n/home/dev/proj/common/HEAD\n/home/dev/proj/common/objects/\n/home/dev/proj/common/refs/\n", inPlace(git, real, "/home/dev/proj/common"), ""},
 		{"the workspace itself", "", git + " @1000 = \"gitdir: .\\n\"\n/home/dev/proj/config @1000\n", inPlace(git, "/home/dev/proj/config"), "info: in /home/dev/proj are not there"},
 	} {
@@ -83,6 +86,7 @@ func TestGitInside(t *testing.T) {
 			p := planned(t, input(t, tt.text, tt.host))
 			same(t, "guards", guarded(p), tt.want)
 			same(t, "binds", shown(p), []string(nil))
+			same(t, "hidden", at(p, real).Kind == sandbox.Mask, tt.name == "hidden")
 			if notes := strings.Join(gitNotes(p), "\n"); !strings.HasPrefix(notes, tt.note) || tt.note == "" && notes != "" {
 				t.Errorf("notes: %q, want %q", notes, tt.note)
 			}
@@ -105,7 +109,8 @@ func TestPlumbingGuarded(t *testing.T) {
 	}{
 		{name: "beside it", host: built, exe: bin + "/sbx", want: inPlace("="+bin, bin+"/sbx", bin+"/sbx-net", bin+"/sbx-scope", bin+"/sbx-store")},
 		{name: "one is missing", host: built + "-" + bin + "/sbx-store", exe: bin + "/sbx", fault: bin + "/sbx-store is not there, and the command could make it"},
-		{name: "in libexec, beside it could be another", host: put, exe: bin + "/sbx", fault: bin + "/sbx-net is not there, and the command could make it"},
+		{name: "in libexec", host: put, exe: bin + "/sbx", want: inPlace(bin, bin+"/sbx", "="+lib[:len(lib)-4], "="+lib, lib+"/sbx-net", lib+"/sbx-scope", lib+"/sbx-store")},
+		{name: "in libexec, and something else is put beside it", text: "[mounts.\"" + bin + "/x\"]\ntype = \"tmpfs\"", host: put + bin + "/x/ @1000", exe: bin + "/sbx", fault: bin + "/sbx-net is not there, and the command could make it"},
 		{name: "in libexec, which alone is written", text: "workspace.access = \"ro\"\n[mounts.\"/home/dev/proj/libexec\"]\ntype = \"bind\"\nsource = \"/home/dev/proj/libexec\"\naccess = \"rw\"", host: put, exe: bin + "/sbx",
 			want: inPlace("="+lib, lib+"/sbx-net", lib+"/sbx-scope", lib+"/sbx-store")},
 		{name: "not ours to write", text: "[mounts.\"/usr\"]\ntype = \"bind\"\nsource = \"/usr\"\naccess = \"rw\"", exe: "/usr/bin/sbx", want: inPlace("=/usr/bin", "/usr/bin/sbx")},
@@ -175,6 +180,19 @@ func TestRecordsPlaces(t *testing.T) {
 	}
 }
 
+// flickering are files of which one is a link to another one while it is resolved.
+type flickering struct {
+	*fakeFiles
+	link, to string
+}
+
+func (f *flickering) Resolve(p, beneath string) (host.Entry, error) {
+	if p == f.link {
+		p = f.to
+	}
+	return f.fakeFiles.Resolve(p, beneath)
+}
+
 // TestStays: what a first run could change for a second one stays as it is, or the run is
 // refused.
 func TestStays(t *testing.T) {
@@ -185,6 +203,8 @@ func TestStays(t *testing.T) {
 		repo = proj + "/real/HEAD @1000\n" + proj + "/real/config @1000\n" + proj + "/real/objects/ @1000\n" + proj + "/real/refs/ @1000\n"
 		conf = "/home/dev/.config/sbx"
 	)
+	const home = "[home]\nmode = \"host\"\naccess = \"rw\"\n"
+	const inPlaceRoot = "root = { source = \"/\", read_only = false }\nhome.mode = \"tmpfs\"\n"
 	mount := func(target, kind string) string { return "[mounts.\"" + target + "\"]\ntype = \"" + kind + "\"\n" }
 	state := func(in *Input) { in.StateDirs = []string{conf} }
 	for _, tt := range []struct {
@@ -195,6 +215,8 @@ func TestStays(t *testing.T) {
 	}{
 		{name: "profiles that are a link into the project", host: own + proj + "/dots/a.toml\n" + conf + "/profiles -> " + proj + "/dots", change: state, guard: proj + "/dots"},
 		{name: "a profile that is a link to nothing", host: own + conf + "/profiles/a.toml -> " + proj + "/a.toml", change: state, fault: "a.toml leads to " + proj + "/a.toml, which is not there"},
+		{name: "a profile that is a link, in a home that is written", text: home, host: own + proj + "/a.toml @1000\n" + conf + "/profiles/a.toml -> " + proj + "/a.toml", change: state, guard: proj + "/a.toml"},
+		{name: "a lock of Emacs's beside profiles", text: home, host: own + conf + "/profiles/.#a.toml -> dev@desk.7:1", change: state, guard: conf},
 		{name: "profiles that can't be listed", host: own + conf + "/profiles/ @1000 unlisted", change: state, fault: "looking for your profiles"},
 		{name: "a mask", text: mount(proj+"/a/b", "mask"), host: own + proj + "/a/b @1000", guard: "=" + proj + "/a"},
 		{name: "a read-only bind", text: mount(proj+"/a/b", "bind") + "source = \"" + proj + "/a/b\"\naccess = \"ro\"", host: own + proj + "/a/b/ @1000", guard: "=" + proj + "/a"},
@@ -209,7 +231,45 @@ func TestStays(t *testing.T) {
 		{name: "a .git file to what another mount shows", text: mount("/home/dev/o", "bind") + "source = \"/home/dev/o\"\naccess = \"rw\"", host: git + "\"gitdir: /home/dev/l/real\\n\"\n/home/dev/l -> o\n" + strings.ReplaceAll(repo, proj, "/home/dev/o"), guard: "/home/dev/o/real"},
 		{name: "a .git file, and another mount that shows what its repository shares", text: mount("/home/dev/o", "bind") + "source = \"/home/dev/o\"\naccess = \"rw\"", host: git + "\"gitdir: real\\n\"\n" + repo + proj + "/real/commondir = \"/home/dev/o/c\\n\"\n" + strings.ReplaceAll(repo, proj+"/real", "/home/dev/o/c"), guard: "/home/dev/o/c"},
 		{name: "a .git file by a link that another mount shows", text: mount("/home/dev/o", "bind") + "source = \"/home/dev/o\"\naccess = \"rw\"", host: git + "\"gitdir: /home/dev/o/l/real\\n\"\n/home/dev/o/l -> /home/dev/x\n" + strings.ReplaceAll(repo, proj, "/home/dev/x"), fault: "/home/dev/o/l is a symbolic link, which the command could replace"},
-		{name: "a secret that is a link", text: "process.secrets = [\"t\"]\n[secrets]\nt = \"file:" + proj + "/t\"", host: own + proj + "/t -> /home/dev/.ssh/id_rsa", fault: proj + "/t is a symbolic link that the command could replace"},
+		{name: "a worktree's repository, in another place", text: mount("/m", "bind") + "source = \"/home/dev/main\"\naccess = \"rw\"", host: worktree, guard: "/m/.git"},
+		{name: "a secret that is a link", text: "process.secrets = [\"t\"]\n[secrets]\nt = \"file:" + proj + "/t\"", host: own + proj + "/u @1000\n" + proj + "/t -> u", fault: proj + "/t is a symbolic link that the command could replace"},
+		{name: "a secret that is a link, where the project is not written", text: "workspace.access = \"ro\"\nprocess.secrets = [\"t\"]\n[secrets]\nt = \"file:" + proj + "/t\"", host: own + proj + "/t -> /home/dev/.ssh/id_rsa", fault: "handing out " + proj + "/t: "},
+		{name: "a secret that was read from elsewhere", text: "process.secrets = [\"t\"]\n[secrets]\nt = \"file:" + proj + "/t\"", host: own + proj + "/t @1000", change: func(in *Input) { in.SecretFiles = []string{"/home/dev/.ssh/id_rsa"} }, fault: "it was read from /home/dev/.ssh/id_rsa, and now leads to " + proj + "/t"},
+		{name: "a root that is a link", text: "root.source = \"" + proj + "/r\"", host: own + "/home/dev/usr/\n" + proj + "/r -> /home/dev", fault: "using a directory as root"},
+		{name: "a file", text: mount(proj+"/a/b", "file") + "content = \"x\"", host: own + proj + "/a/b @1000", guard: "=" + proj + "/a"},
+		{name: "a grant that is a link to what is hidden", text: "workspace.hide = [\".env\"]\n" + mount("/x", "bind") + "source = \"" + proj + "/a\"", host: own + proj + "/.env @1000\n" + proj + "/a -> .env", fault: proj + "/a leads to " + proj + "/.env by " + proj + "/a, a symbolic link"},
+		{name: "a grant that is a link to what something lies over", text: mount(proj+"/c", "file") + mount("/x", "bind") + "source = \"" + proj + "/a\"", host: own + proj + "/c @1000\n" + proj + "/a -> c", fault: proj + "/a leads to " + proj + "/c by"},
+		{name: "a grant that is a link to the repository", text: mount("/x", "bind") + "source = \"" + proj + "/a\"\naccess = \"rw\"", host: own + plainRepo + proj + "/a -> .git", fault: proj + "/a leads to " + proj + "/.git by"},
+		{name: "a grant that is a link to hooks", text: "workspace.git = \"guard\"\n" + mount("/x", "bind") + "source = \"" + proj + "/a\"\naccess = \"rw\"", host: own + plainRepo + proj + "/a -> .git/hooks", fault: proj + "/a leads to " + proj + "/.git/hooks by"},
+		{name: "a grant to write that is a link to what is only read", text: "workspace.access = \"ro\"\n" + mount("/x", "bind") + "source = \"" + proj + "/a\"\naccess = \"rw\"", host: own + proj + "/a -> b\n" + proj + "/b/", fault: proj + "/a leads to " + proj + "/b by"},
+		{name: "a grant to write that is a link to what changes are kept apart of", text: "workspace.access = \"overlay\"\noverlay.upper = \"tmpfs\"\n" + mount("/x", "bind") + "source = \"" + proj + "/a\"\naccess = \"rw\"", host: own + proj + "/a -> b\n" + proj + "/b/", fault: proj + "/a leads to " + proj + "/b by"},
+		{name: "a grant that is a link to what holds a mask", text: mount(proj+"/b/c", "mask") + mount("/x", "bind") + "source = \"" + proj + "/a\"", host: own + proj + "/a -> b\n" + proj + "/b/c @1000", fault: proj + "/a leads to " + proj + "/b by"},
+		{name: "a grant that is a link to what is seen", text: "workspace.protect = [\"c\"]\n" + mount("/x", "bind") + "source = \"" + proj + "/a\"", host: own + proj + "/c/d @1000\n" + proj + "/a -> c/d", guard: proj + "/c"},
+		{name: "a grant that is a link for a moment", text: "workspace.hide = [\".env\"]\n" + mount("/x", "bind") + "source = \"" + proj + "/a\"", host: own + proj + "/.env @1000\n" + proj + "/a @1000", change: func(in *Input) {
+			in.Facts.Files = &flickering{in.Facts.Files.(*fakeFiles), proj + "/a", proj + "/.env"}
+		}, fault: proj + "/a led to " + proj + "/.env, and then to " + proj + "/a"},
+		{name: "a grant that is a link in another one", text: mount("/o", "bind") + "source = \"/home/dev/o\"\naccess = \"rw\"\n" + mount("/x", "bind") + "source = \"/home/dev/o/a\"", host: "/home/dev/o/ @1000\n/home/dev/o/a -> /home/dev/.ssh", fault: "/home/dev/o/a leads to /home/dev/.ssh by /home/dev/o/a, a symbolic link"},
+		{name: "a grant that is a link in a home that is kept", text: "home.mode = \"persistent\"\n" + mount("/x", "bind") + "source = \"/homes/x/a\"", host: "/homes/x/ @1000\n/homes/x/a -> /home/dev/.ssh", fault: "/homes/x/a leads to /home/dev/.ssh by"},
+		{name: "hidden by a link in a directory of another of the command's ids", text: "user.map = \"range\"\nworkspace.hide = [\"d/e\"]", host: own + proj + "/c/env @1000\n" + proj + "/d/ @100005\n" + proj + "/d/e -> ../c/env", fault: "is hidden since " + proj + "/d/e, a symbolic link"},
+		{name: "a policy of system calls", host: own + proj + "/s.json @1000", change: func(in *Input) {
+			in.Profile.Security.Seccomp, in.Profile.Security.SeccompText = proj+"/s.json", `{"defaultAction": "SCMP_ACT_ALLOW"}`
+		}, guard: proj + "/s.json"},
+		{name: "sbx in the host's own tree", text: inPlaceRoot, host: "/srv/own/bin/ @1000\n/srv/own/ @1000\n/srv/own/bin/sbx @1000\n/srv/own/bin/sbx-net @1000\n/srv/own/bin/sbx-scope @1000\n/srv/own/bin/sbx-store @1000", change: func(in *Input) { in.Facts.Exe = "/srv/own/bin/sbx" }, guard: "/srv/own/bin/sbx-net"},
+		{name: "above it", text: inPlaceRoot, host: "/srv/own/bin/ @1000\n/srv/own/ @1000\n/srv/ o+w\n/srv/own/bin/sbx @1000\n/srv/own/bin/sbx-net @1000\n/srv/own/bin/sbx-scope @1000\n/srv/own/bin/sbx-store @1000", change: func(in *Input) { in.Facts.Exe = "/srv/own/bin/sbx" }, guard: "=/srv/own"},
+		{name: "a mask in the host's own tree", text: inPlaceRoot + mount("/srv/own/a/b/c", "mask"), host: "/srv/own/ @1000\n/srv/own/a/ @1000\n/srv/own/a/b/ @1000\n/srv/own/a/b/c @1000", guard: "=/srv/own/a/b"},
+		{name: "configuration by a link in the host's own tree", text: inPlaceRoot, host: "/srv/own/ @1000\n/srv/own/conf -> /home/dev/c\n/home/dev/c/sbx/ @1000", change: func(in *Input) { in.StateDirs = []string{"/srv/own/conf/sbx"} }, fault: "/srv/own/conf is a symbolic link that the command could replace"},
+		{name: "a workspace by a link out of the project", text: "workspace.path = \"./w\"", host: own + proj + "/w -> /home/dev/.ssh", change: func(in *Input) { in.Profile.Files = []string{proj + "/x.toml"} }, fault: "using " + proj + "/w as workspace"},
+		{name: "a workspace by one's own link, with one's own profile", text: "workspace.path = \"/home/dev/w\"\nworkspace.protect = [\"x\"]", host: "/home/dev/w -> /data\n/data/x @1000", change: func(in *Input) {
+			in.Facts.Cwd, in.Profile.Files = "/home/dev", []string{"/home/dev/.config/sbx/profiles/x.toml"}
+		}, guard: "/data/x"},
+		{name: "a workspace by a link out of the project, from elsewhere", text: "workspace.path = \"./w\"", host: own + proj + "/w -> /home/dev/.ssh", change: func(in *Input) {
+			in.Facts.Cwd, in.Profile.Files = "/home/dev", []string{proj + "/.sbx.toml"}
+		}, fault: "using " + proj + "/w as workspace"},
+		{name: "a workspace that is a link for a moment", text: "workspace.path = \"./sub\"", host: own, change: func(in *Input) {
+			in.Facts.Files = &flickering{in.Facts.Files.(*fakeFiles), proj + "/sub", "/home/dev/.ssh"}
+		}, fault: proj + "/sub led to /home/dev/.ssh, and then to " + proj + "/sub"},
+		{name: "a workspace by a link in the project", text: "workspace.path = \"./w\"\nworkspace.protect = [\"x\"]", host: own + proj + "/w -> sub\n" + proj + "/sub/x @1000", guard: proj + "/sub/x"},
+		{name: "a workspace by a link elsewhere", text: "workspace.path = \"/w\"\nworkspace.protect = [\"x\"]", host: own + "/w -> " + proj + "\n" + proj + "/x @1000", guard: proj + "/x"},
 		{name: "a secret in the project", text: "process.secrets = [\"t\"]\n[secrets]\nt = \"file:" + proj + "/t\"", host: own + proj + "/t @1000", guard: proj + "/t"},
 		{name: "the project's profile, where another one rules", host: own + proj + "/.sbx.toml @1000", guard: proj + "/.sbx.toml"},
 	} {

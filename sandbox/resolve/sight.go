@@ -52,7 +52,7 @@ func See(p *sandbox.Plan, at string, exists func(string) bool) Sight {
 		s.ofHost(at, p.Root.ReadOnly, p.Root.From, "the host's tree is the root", exists)
 		s.Write = "mounts." + quoted + " = " + strconv.Quote(at+":rw")
 	case m == nil && leads(p, at):
-		s.State, s.Why, s.From = Own, way, p.Root.From
+		s.State, s.Why, s.From = Own, passage, p.Root.From
 	case m == nil:
 		s.behind("the root has nothing there", p.Root.From, at, exists)
 		s.Show = "mounts." + quoted + " = {}"
@@ -65,7 +65,7 @@ func See(p *sandbox.Plan, at string, exists func(string) bool) Sight {
 			break
 		}
 		if leads(p, at) {
-			s.State, s.Why, s.From = Own, way, m.From
+			s.State, s.Why, s.From = Own, passage, m.From
 			break
 		}
 		s.behind(orWhy(m.Why, "memory of the sandbox's own")+", stands on "+m.Target, m.From, at, exists)
@@ -95,8 +95,8 @@ func See(p *sandbox.Plan, at string, exists func(string) bool) Sight {
 	return s
 }
 
-// way is what a directory is that is made for mounts below it.
-const way = "a directory with nothing in it but the way to what is shown below"
+// passage is what a directory is that is made for mounts below it.
+const passage = "a directory with nothing in it but the way to what is shown below"
 
 // leads reports whether at is the root or has something mounted below it.
 func leads(p *sandbox.Plan, at string) bool {

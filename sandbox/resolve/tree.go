@@ -152,7 +152,7 @@ func (r *resolver) imageNamed() bool {
 
 // directoryRoot shows what is in a directory of the host's as the root.
 func (r *resolver) directoryRoot(dir string) {
-	e, err := r.facts.Files.Resolve(dir, "")
+	e, err := r.granted(dir, "root.source")
 	if err == nil && !e.IsDir {
 		err = unix.ENOTDIR
 	}
@@ -332,9 +332,13 @@ func (r *resolver) share(p, key string) {
 	if r.prof.Home.Mode == "host" {
 		return
 	}
-	e, err := r.facts.Files.Resolve(p, "")
-	if err != nil {
+	e, err := r.granted(p, key)
+	if errors.Is(err, unix.ENOENT) {
 		r.note("info", "home", key, "%s is not there and was left out", p)
+		return
+	}
+	if err != nil {
+		r.note("info", "home", key, "%s was left out: %v", p, err)
 		return
 	}
 	r.talks(e, p, true, key)
@@ -475,6 +479,9 @@ func (r *resolver) workspace() {
 	if err == nil && !e.IsDir {
 		err = unix.ENOTDIR
 	}
+	if err == nil {
+		err = r.spaceByLink(e.Path)
+	}
 	if err != nil {
 		r.fail(&Error{Key: "workspace.path", Msg: "using " + w.Path + " as workspace", Hint: "name an existing directory", Err: err})
 		return
@@ -509,6 +516,33 @@ func (r *resolver) workspace() {
 	r.git()
 }
 
+// spaceByLink refuses a workspace that a link in the project of the profile leads to from
+// there: anybody may have placed that, also since the profile was judged. found is where
+// it was found.
+func (r *resolver) spaceByLink(found string) error {
+	p := r.prof.Workspace.Path
+	links, real := r.walk(p)
+	if real != found {
+		return fmt.Errorf("%s led to %s, and then to %s", p, found, real)
+	}
+	var dirs []string // of projects that files of the profile came with
+	for _, f := range r.prof.Files {
+		switch {
+		case path.Base(f) == profiles.ProjectFile:
+			_, dir := r.walk(path.Dir(f))
+			dirs = append(dirs, dir)
+		case r.facts.Cwd != "" && within(f, r.facts.Cwd) && !within(r.facts.Home, r.facts.Cwd):
+			dirs = append(dirs, r.facts.Cwd)
+		}
+	}
+	for _, dir := range dirs {
+		if !within(found, dir) && slices.ContainsFunc(links, func(l string) bool { return l != dir && within(l, dir) }) {
+			return fmt.Errorf("%s leads out of %s by a symbolic link", p, dir)
+		}
+	}
+	return nil
+}
+
 // within says whether p is dir or below it.
 func within(p, dir string) bool {
 	return p == dir || dir == "/" || strings.HasPrefix(p, dir) && p[len(dir)] == '/'
@@ -532,6 +566,7 @@ func (r *resolver) secrets() {
 		out := sandbox.Secret{Name: s.Name, Variable: s.Variable, Source: "env:" + s.Env, From: key}
 		if s.File != "" {
 			out.Source = "file:" + s.File
+			r.judgeSecret(i, s.File, key)
 			if r.visible(s.File) != "" {
 				r.note("warning", "secrets", key, "%s, which the secret %s comes from, can be read inside anyway; hide it with workspace.hide or a mask", s.File, s.Name)
 			}
@@ -545,6 +580,24 @@ func (r *resolver) secrets() {
 			r.add(sandbox.Mount{Kind: sandbox.File, Target: out.Target, Content: r.secret(i), Mode: 0o400, ReadOnly: true, NoExec: true, From: key, Why: "the secret " + s.Name})
 		}
 		r.plan.Secrets = append(r.plan.Secrets, out)
+	}
+}
+
+// judgeSecret refuses a secret that is read from what a link in the project leads to
+// elsewhere, or was read from another place than file is.
+func (r *resolver) judgeSecret(i int, file, key string) {
+	if within(file, "/dev") || within(file, "/proc") {
+		return // links there are the kernel's, as that of /dev/stdin
+	}
+	e, err := r.granted(file, key)
+	switch {
+	case errors.Is(err, unix.ENOENT) && i >= len(r.SecretFiles): // it is not to be read
+		return
+	case err == nil && i < len(r.SecretFiles) && e.Path != r.SecretFiles[i]:
+		err = fmt.Errorf("it was read from %s, and now leads to %s", r.SecretFiles[i], e.Path)
+	}
+	if err != nil {
+		r.fail(&Error{Key: key, Msg: "handing out " + file, Hint: "name the place that it leads to", Err: err})
 	}
 }
 
@@ -655,34 +708,57 @@ func (r *resolver) lowers(m *profiles.Mount, top host.Entry, target, key string)
 	return all[1:], true
 }
 
-// source finds a bind's source. In the workspace a link may have been placed by
-// whatever ran there before; such a link may not lead out of it. That holds as
-// well when the workspace is reached by another name, or not granted itself.
+// source finds a bind's source.
 func (r *resolver) source(m *profiles.Mount, key string) (e host.Entry, ok bool) {
+	e, err := r.granted(m.Source, key)
+	if errors.Is(err, unix.ENOENT) && m.Optional {
+		r.note("info", "mounts", key, "%s is not there and was left out", m.Source)
+		return e, false
+	}
+	if err != nil {
+		hint := "create it, or set optional = true"
+		if !errors.As(err, new(unix.Errno)) {
+			hint = "name the place that it leads to"
+		}
+		r.fail(&Error{Key: key, Msg: "binding " + m.Source, Hint: hint, Err: err})
+		return e, false
+	}
+	return e, true
+}
+
+// way is how what is granted was found: by which links, and where it is.
+type way struct {
+	key, path string
+	links     []string
+	real      string
+}
+
+// granted finds what the profile grants at p. In the workspace a link may have been
+// placed by whatever ran there before; such a link may not lead out of it. That holds
+// as well when the workspace is reached by another name, or not granted itself.
+func (r *resolver) granted(p, key string) (host.Entry, error) {
 	space := r.space
 	if w, err := r.facts.Files.Resolve(r.prof.Workspace.Path, ""); space == "" && err == nil {
 		space = w.Path
 	}
 	beneath := ""
-	if space != "" && within(m.Source, space) {
+	if space != "" && within(p, space) {
 		beneath = space
 	}
-	e, err := r.facts.Files.Resolve(m.Source, beneath)
-	if errors.Is(err, unix.ENOENT) && m.Optional {
-		r.note("info", "mounts", key, "%s is not there and was left out", m.Source)
-		return e, false
+	e, err := r.facts.Files.Resolve(p, beneath)
+	links, real := r.walk(p)
+	placed := slices.ContainsFunc(links, func(l string) bool { return l != space && within(l, space) })
+	switch {
+	case err != nil:
+	case space != "" && placed && !within(e.Path, space):
+		err = fmt.Errorf("%s leads out of %s by a symbolic link", p, space)
+	case (beneath != "" || len(links) > 0) && real != e.Path:
+		err = fmt.Errorf("%s led to %s, and then to %s", p, e.Path, real)
 	}
-	if links, real := r.walk(m.Source); err == nil && beneath == "" && space != "" && len(links) > 0 {
-		placed := slices.ContainsFunc(links, func(l string) bool { return l != space && within(l, space) })
-		if placed && !within(e.Path, space) || real != e.Path {
-			err = fmt.Errorf("%s leads out of %s by a symbolic link", m.Source, space)
-		}
+	if err == nil && len(links) > 0 {
+		r.ways = append(r.ways, way{key, p, links, e.Path})
 	}
-	if err != nil {
-		r.fail(&Error{Key: key, Msg: "binding " + m.Source, Hint: "create it, or set optional = true", Err: err})
-		return e, false
-	}
-	return e, true
+	return e, err
 }
 
 func (r *resolver) judgeBind(m *profiles.Mount, e host.Entry, key string) {

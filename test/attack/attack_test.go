@@ -45,7 +45,7 @@ type row struct {
 var pending = map[string]string{}
 
 func rows() []row {
-	return slices.Concat(policyRows(), fileRows(), processRows(), keyRows(), namespaceRows(), terminalRows(), limitRows(), groupRows(), projectRows(), filterRows(), gitRows(), triggerRows(), landlockRows(), grantRows(), ownRows(), imageRows(), layerRows(), applyRows(), lifeRows(), copyRows(), closedRows())
+	return slices.Concat(policyRows(), fileRows(), processRows(), keyRows(), namespaceRows(), terminalRows(), limitRows(), groupRows(), projectRows(), filterRows(), gitRows(), triggerRows(), landlockRows(), grantRows(), ownRows(), imageRows(), layerRows(), applyRows(), lifeRows(), copyRows(), closedRows(), laterRows())
 }
 
 func TestAttacks(t *testing.T) {

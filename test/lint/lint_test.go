@@ -95,7 +95,8 @@ var unseen = []struct{ file, call, why string }{
 	{"sandbox/host/files.go", "golang.org/x/sys/unix.Access", "as that"},
 	{"sandbox/host/host.go", "os.Readlink", "/proc/self/exe, which is no look-up"},
 	{"sandbox/host/host.go", "golang.org/x/sys/unix.Stat", "PrivateDir, for a host that refuses namespaces, which spoils the log"},
-	{"cmd/sbx/internal/decision/phases.go", "os.Open", "a secret, which spoils the log"},
+	{"cmd/sbx/internal/decision/phases.go", "os.OpenFile", "a secret, which spoils the log"},
+	{"cmd/sbx/internal/decision/phases.go", "os.Readlink", "where that lies, of what was opened"},
 }
 
 // mayInit are the packages that may have an init function.

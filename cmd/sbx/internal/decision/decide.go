@@ -168,7 +168,7 @@ func (inv *Run) Decide(prof *profiles.Profile, argv []string, o *options.Options
 		if len(prof.Process.Secrets) > 0 {
 			inv.Seen.Spoil("the profile hands out secrets")
 		}
-		if in.Secrets, err = secrets(prof, facts.Environ); err != nil {
+		if in.Secrets, in.SecretFiles, err = secrets(prof, facts.Environ); err != nil {
 			return nil, err
 		}
 	}
@@ -197,5 +197,24 @@ func (inv *Run) Decide(prof *profiles.Profile, argv []string, o *options.Options
 		in.Facts.Refused = doctor.Refused(refused.Errno, refused.Step)
 		in.PrivateDir = host.PrivateDir(run.PrivatePrefix)
 	}
+	inv.again = func() (*sandbox.Plan, error) {
+		in.Facts.Files, in.Facts.Seen = host.OS{}, nil
+		return resolve.Plan(in)
+	}
 	return resolve.Plan(in)
+}
+
+// Again decides anew, for a command that is started again, what depends on the host's
+// files: the command could change those, and what is hidden or kept by its name may lie
+// elsewhere now. All else is as it was decided for the last run.
+func (inv *Run) Again(last *sandbox.Plan) (*sandbox.Plan, error) {
+	if inv.again == nil { // its start was kept, as that of none in the background is
+		return nil, errors.New("BUG: it was decided by another process and can't be decided again")
+	}
+	plan, err := inv.again()
+	if err != nil {
+		return nil, err
+	}
+	plan.Process, plan.Overlay, plan.Join, plan.Notes = last.Process, last.Overlay, last.Join, last.Notes
+	return plan, nil
 }

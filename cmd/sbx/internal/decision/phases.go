@@ -8,9 +8,12 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/cli"
 	"github.com/sbx-sandbox/sbx/cmd/sbx/internal/options"
 	"github.com/sbx-sandbox/sbx/profiles"
+	"github.com/sbx-sandbox/sbx/sandbox"
 	"github.com/sbx-sandbox/sbx/sandbox/host"
 	"github.com/sbx-sandbox/sbx/sandbox/refusal"
 	"github.com/sbx-sandbox/sbx/sandbox/resolve"
@@ -35,6 +38,8 @@ type Run struct {
 	// Foreseen, if not nil, is told early which program is going to ask the user's
 	// systemd for a control group, and which groups are sbx's own and systemd's.
 	Foreseen func(helper, own, systemd string)
+
+	again func() (*sandbox.Plan, error) // decides once more, see Again
 }
 
 // Step is one sandbox of a run: that of the profile, or of one of its phases.
@@ -123,46 +128,50 @@ func (inv *Run) Prepare(s Step, o *options.Options) (*profiles.Profile, *options
 // maxSecret is the size of the largest secret, in bytes.
 const maxSecret = 64 << 10
 
-// secrets reads what the profile hands out. A line's end at the end is none of a
-// variable's.
-func secrets(p *profiles.Profile, environ []string) ([]string, error) {
-	var list []string
+// secrets reads what the profile hands out, and says from which files. A line's end at
+// the end is none of a variable's.
+func secrets(p *profiles.Profile, environ []string) (list, files []string, err error) {
 	for i, entry := range p.Process.Secrets {
 		s := p.Secret(entry)
-		value, err := readSecret(s, environ)
+		value, file, err := readSecret(s, environ)
 		if err == nil && s.Variable != "" {
 			if value = strings.TrimSuffix(value, "\n"); strings.IndexByte(value, 0) >= 0 {
 				err = errors.New("a variable can't hold a NUL byte")
 			}
 		}
 		if err != nil {
-			return nil, &resolve.Error{Key: fmt.Sprintf("process.secrets[%d]", i), Msg: "reading the secret " + s.Name, Err: err}
+			return nil, nil, &resolve.Error{Key: fmt.Sprintf("process.secrets[%d]", i), Msg: "reading the secret " + s.Name, Err: err}
 		}
-		list = append(list, value)
+		list, files = append(list, value), append(files, file)
 	}
-	return list, nil
+	return list, files, nil
 }
 
-func readSecret(s profiles.Secret, environ []string) (string, error) {
+// readSecret reads a secret, and says where the file really lies that it came from, ""
+// for a variable: links may lead to it, which the plan is to judge.
+func readSecret(s profiles.Secret, environ []string) (value, file string, err error) {
 	if s.File == "" {
 		for _, kv := range environ {
 			if value, ok := strings.CutPrefix(kv, s.Env+"="); ok {
-				return value, nil
+				return value, "", nil
 			}
 		}
-		return "", fmt.Errorf("the variable %s is not set", s.Env)
+		return "", "", fmt.Errorf("the variable %s is not set", s.Env)
 	}
-	f, err := os.Open(s.File)
+	f, err := os.OpenFile(s.File, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO must not hang us
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer f.Close()
 	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return "", fmt.Errorf("%s is no regular file", s.File)
+		return "", "", fmt.Errorf("%s is no regular file", s.File)
+	}
+	if file, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd())); err != nil {
+		return "", "", err
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 	if err == nil && len(text) > maxSecret {
 		err = fmt.Errorf("%s is longer than %d bytes", s.File, maxSecret)
 	}
-	return string(text), err
+	return string(text), file, err
 }

@@ -248,7 +248,10 @@ func supervised(inv *decision.Run, begun *run.Start, plan *sandbox.Plan, o *opti
 		}
 		plan.Overlay.Again = overlayThere(&plan.Overlay)
 		last := begun
-		if begun, err = inv.BeginAgain(plan); err != nil {
+		if plan, err = inv.Again(plan); err == nil {
+			begun, err = inv.BeginAgain(plan)
+		}
+		if err != nil {
 			s.Ended(run.Status{}, cli.ExitSbx, err)
 			return err
 		}

@@ -567,7 +567,7 @@ func linkedTo(store *state.Store, id string) string {
 func RestartCommand() cli.Command {
 	return Verb{
 		Name: "restart", Summary: "end the commands of sandboxes and start them again",
-		Long:    "Stop each sandbox's command as sbx stop does, and start it again in a new sandbox of the same plan, under the same name and id. A sandbox that has ended has nobody to start it again: use sbx run.",
+		Long:    "Stop each sandbox's command as sbx stop does, and start it again in a new sandbox of the same profile as it was read, under the same name and id. A sandbox that has ended has nobody to start it again: use sbx run.",
 		Example: "sbx restart web",
 		Flags: func(fs *pflag.FlagSet) func(*cli.Invocation, *state.Store, *state.Record) error {
 			request := stopFlags(fs, control.Restart)
