@@ -73,6 +73,8 @@ var wrong = []struct {
 	{nil, 2, "which verb? try sbx help"},
 	{[]string{"frobnicate"}, 2, "no such verb: frobnicate; try sbx help, or sbx run -- frobnicate"},
 	{[]string{"rum"}, 2, "no such verb: rum (did you mean run?); try sbx help"},
+	{[]string{"login"}, 2, "no such verb: login; what podman login keeps is used by sbx image pull"},
+	{[]string{"push", "web"}, 2, "no such verb: push; other tools find images and spread them; sbx image export writes one for them"},
 	{[]string{"images"}, 2, "no such verb: images; use sbx image ls"},
 	{[]string{"create", "web"}, 2, "no such verb: create; there is no sandbox that does not run; sbx run -d starts one"},
 	{[]string{"run", "--stop-signal", "nothing", "--", "true"}, 125, `--stop-signal: unknown signal "nothing", use a name such as "SIGTERM"`},

@@ -56,6 +56,10 @@ func ForeignVerb(verb string) string {
 		return "use sbx image import"
 	case "save":
 		return "use sbx image export"
+	case "push", "search":
+		return "other tools find images and spread them; sbx image export writes one for them"
+	case "login", "logout":
+		return "what podman login keeps is used by sbx image pull"
 	case "create", "start":
 		return runs
 	case "container", "pod":
