@@ -71,6 +71,20 @@ func Base(p *Profile, e Env) (*Profile, error) {
 	if err != nil {
 		return nil, err
 	}
+	return baseOf(ref, p, e)
+}
+
+// NamedBase is Base where the user has named a profile for what is run in a project that
+// has none of its own, such as that of a shim. The errors are those of Find and Load.
+func NamedBase(name string, p *Profile, e Env) (*Profile, error) {
+	ref, err := Find(name, e)
+	if err != nil {
+		return nil, err
+	}
+	return baseOf(ref, p, e)
+}
+
+func baseOf(ref Ref, p *Profile, e Env) (*Profile, error) {
 	l, err := open(ref, e)
 	if err != nil {
 		return nil, fmt.Errorf("reading profile %s: %w", ref, err)

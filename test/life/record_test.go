@@ -133,6 +133,7 @@ func TestRestartBetween(t *testing.T) {
 func TestSummonedEarly(t *testing.T) {
 	sbxtest.Leftovers(t)
 	w := world.New(t)
+	w.Env = append(w.Env, "SBX_KEEP=off") // a start that was kept has no Go runtime to wait for
 	for range 10 {
 		c := w.Command(w.Sbx, "run", "--", "sleep", "100")
 		if err := c.Start(); err != nil {

@@ -63,6 +63,7 @@ type Invocation struct {
 	Seen     *seen.Log         // remembers what the profile and the plan were made from; nil = nobody does
 	Profile  *profiles.Profile // once it is loaded: it knows where its keys stand
 	Given    bool              // the command came from the command line
+	Chosen   string            // the profile the user has named for it where a project has none, "" for the usual one
 	JSONErrs bool              // --json-errors
 	Silent   bool              // no warnings
 	Raw      []string          // the verb's whole command line

@@ -98,6 +98,20 @@ func (inv *Invocation) Load(ref string) (*profiles.Profile, error) {
 	return inv.Profile, nil
 }
 
+// CheckTrust is profiles.CheckTrust of what Load has loaded. A project's profile takes the
+// place of the one that the user has named for what is run, if any, and is measured
+// against that one then.
+func (inv *Invocation) CheckTrust() error {
+	if inv.Chosen == "" || len(inv.Profile.ProjectFiles()) == 0 {
+		return profiles.CheckTrust(inv.Profile, nil, inv.Env)
+	}
+	base, err := profiles.NamedBase(inv.Chosen, inv.Profile, inv.Env)
+	if err != nil {
+		return err
+	}
+	return profiles.CheckTrust(inv.Profile, base, inv.Env)
+}
+
 func defaultProfile(env profiles.Env) (profiles.Ref, error) {
 	if env.Cwd != "" {
 		path, ok, err := profiles.Discover(env.Cwd, env)

@@ -70,7 +70,7 @@ func Start(inv *cli.Invocation, ref string, argv []string, o *options.Options, a
 	if err != nil {
 		return err
 	}
-	if err := profiles.CheckTrust(prof, nil, inv.Env); err != nil {
+	if err := inv.CheckTrust(); err != nil {
 		return err
 	}
 	inv.Silent = o.Quiet || o.JSONErrs

@@ -63,7 +63,7 @@ func sh(inv *cli.Invocation, args []string) error {
 		if err != nil {
 			return err
 		}
-		if !ok {
+		if inv.Chosen = named; !ok {
 			ref = named
 		}
 	}

@@ -72,6 +72,9 @@ func runShim(inv *cli.Invocation, file string, args []string) error {
 	if err != nil {
 		return err
 	}
+	if ref == "" && s.Profile != profileFor(s.Command) {
+		inv.Chosen = s.Profile
+	}
 	return launch.Start(inv, ref, append([]string{s.Command}, args...), o, nil)
 }
 
