@@ -82,14 +82,17 @@ func trust(inv *cli.Invocation, show bool) error {
 		return err
 	}
 	switch {
-	case len(grants) == 0:
-		_, err = fmt.Fprintf(inv.Out, "%s asks for nothing beyond your own profile and needs no trust\n", screen.Printable(screen.Near(path)))
 	case trusted:
 		_, err = fmt.Fprintf(inv.Out, "%s is trusted\n", screen.Printable(screen.Near(path)))
+	case show && len(grants) == 0:
+		_, err = fmt.Fprintf(inv.Out, "%s asks for nothing beyond your own profile and needs no trust\n", screen.Printable(screen.Near(path)))
 	case show:
 		_, err = fmt.Fprintf(inv.Out, "%s is not trusted\n", screen.Printable(screen.Near(path)))
 	default:
-		if err = store.Trust(p); err == nil {
+		if err = store.Trust(p); err == nil && len(grants) == 0 {
+			fmt.Fprintf(inv.Out, "%s asks for nothing beyond your own profile; where you have named another (sbx wrap install --profile), that takes trust\n", screen.Printable(screen.Near(path)))
+		}
+		if err == nil {
 			_, err = fmt.Fprintf(inv.Out, "%s is trusted now, until it changes\n", screen.Printable(screen.Near(path)))
 		}
 	}
