@@ -214,15 +214,15 @@ func (r *resolver) visible(p string) string {
 	return ""
 }
 
-// leastMemory is less than any program is content with, and more than what a number
+// LeastMemory, in bytes, is less than any program is content with, and more than what a number
 // comes to whose unit was forgotten.
-const leastMemory = 64 << 10
+const LeastMemory = 64 << 10
 
 // limits decides resource limits. Those of setrlimit(2) hold for each process;
 // the number of processes and the counts of /proc/sys/user for all together.
 func (r *resolver) limits() {
 	l := &r.prof.Limits
-	if l.Memory > 0 && l.Memory < leastMemory {
+	if l.Memory > 0 && l.Memory < LeastMemory {
 		r.fail(&Error{Key: "limits.memory", Msg: fmt.Sprintf("no program can be started in %d bytes", l.Memory), Hint: `write a unit, as in "512M"`})
 	}
 	if l.Processes == 1 {

@@ -69,14 +69,23 @@ func (p *packer) entry(fd int, from, name string, depth int) error {
 		}
 		h.Linkname = string(b[:n])
 		return p.w.WriteHeader(h)
-	case unix.S_IFSOCK:
-		p.skip(from, "a socket")
-	case unix.S_IFIFO:
-		p.skip(from, "a FIFO")
 	default:
-		p.skip(from, "a device")
+		p.skip(from, special(st.Mode))
 	}
 	return nil
+}
+
+// special says what is none of what is copied, "" for a file, directory or link.
+func special(mode uint32) string {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK:
+		return ""
+	case unix.S_IFSOCK:
+		return "a socket"
+	case unix.S_IFIFO:
+		return "a FIFO"
+	}
+	return "a device"
 }
 
 // file packs as many bytes as the file had when it was looked at.

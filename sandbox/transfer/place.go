@@ -86,6 +86,10 @@ func (s Side) Source(p string, follow bool) (*Source, error) {
 		src.Close()
 		return nil, &os.PathError{Op: "stat", Path: src.path, Err: err}
 	}
+	if what := special(src.st.Mode); what != "" {
+		src.Close()
+		return nil, fmt.Errorf("%s is %s; files, directories and links are copied, and nothing else", src.path, what)
+	}
 	switch src.base { // it has no name of its own there
 	case ".", "..", "/":
 		src.contents = true

@@ -107,6 +107,7 @@ func TestUpdate(t *testing.T) {
 	}{
 		{[]string{"one"}, "which limit?"},
 		{[]string{"-m", "0", "one"}, "limits.memory can be changed and not be lifted"},
+		{[]string{"-m", "10", "one"}, "nothing is left alive in so few bytes"},
 		{[]string{"--set", "limits.open_files=5", "one"}, "limits.open_files can't be changed while a sandbox runs"},
 		{[]string{"-m", "lots", "one"}, `"lots" is not a size`},
 		{[]string{"--cpuset-cpus", "0", "one"}, "its control group has no controller cpuset"},

@@ -98,6 +98,9 @@ func liveLimits(over []profiles.Override) (*cgroup.Limits, error) {
 			return nil, cli.Usagef("%s can be changed and not be lifted, choose a larger one", x.key)
 		}
 	}
+	if given["limits.memory"] && in.Memory < resolve.LeastMemory {
+		return nil, cli.Usagef("limits.memory = %d: nothing is left alive in so few bytes; write a unit, as in 512M", in.Memory)
+	}
 	l := resolve.GroupLimits(prof)
 	l.OOMGroup, l.CPUWeight = false, 0
 	if given["limits.cpu_weight"] {
