@@ -300,24 +300,36 @@ func (w *watch) clock() {
 
 // take acts on the signals that have come.
 func (w *watch) take() error {
-	var b [64]byte
-	had := copy(b[:], w.had)
-	w.had = nil
-	n, err := unix.Read(w.signals, b[had:])
-	if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
-		return fmt.Errorf("reading caught signals: %w", err)
+	if err := w.hear(); err != nil {
+		return err
 	}
-	come := b[:had+max(n, 0)]
-	for i, s := range come {
-		if unix.Signal(s) == unix.SIGTSTP && bytes.IndexByte(come[i:], byte(unix.SIGCONT)) >= 0 {
-			continue // SIGCONT takes a stop back (signal(7)); stopped now, nobody would continue it
+	for len(w.had) > 0 {
+		sig := unix.Signal(w.had[0])
+		w.had = w.had[1:]
+		if sig == unix.SIGTSTP && w.goesOn() {
+			continue
 		}
-		if err := w.one(unix.Signal(s)); err != nil {
+		if err := w.one(sig); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// hear adds the signals that have come to those that were had.
+func (w *watch) hear() error {
+	var b [64]byte
+	n, err := unix.Read(w.signals, b[:])
+	if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("reading caught signals: %w", err)
+	}
+	w.had = append(w.had, b[:max(n, 0)]...)
+	return nil
+}
+
+// goesOn says that SIGCONT has come, which takes a stop back (signal(7)): who stops now is
+// continued by nobody.
+func (w *watch) goesOn() bool { return bytes.IndexByte(w.had, byte(unix.SIGCONT)) >= 0 }
 
 func (w *watch) one(sig unix.Signal) error {
 	switch sig {
@@ -398,6 +410,9 @@ func (w *watch) suspend() {
 	w.send(unix.SIGTSTP)
 	if w.s.term != nil {
 		w.s.term.restore()
+	}
+	if w.hear() == nil && w.goesOn() { // take has it next
+		return
 	}
 	_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
 }

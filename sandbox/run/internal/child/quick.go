@@ -34,6 +34,7 @@ var quickly struct {
 	mask   uint64
 	poll   [2]unix.PollFd
 	info   [128]byte
+	ended  [128 / 4]int32 // a siginfo_t of the kernel's: signo, errno, code
 	status [4]byte
 	ignore [4]uintptr // a sigaction of the kernel's
 	now    unix.Timespec
@@ -486,6 +487,18 @@ func died() bool {
 	return call(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&q.poll)), 1, uintptr(unsafe.Pointer(&q.now)), 0) == 1
 }
 
+// killed says that the child, which has ended, was ended by a signal: then it is not begun
+// anew, whatever one of its own says that it could not do meanwhile, as who maps ids for
+// it does.
+func killed() bool {
+	q := &quickly
+	if call(unix.SYS_WAITID, unix.P_PID, uintptr(early.pid), uintptr(unsafe.Pointer(&q.ended)), unix.WEXITED|unix.WNOWAIT) != 0 {
+		return false
+	}
+	const exited = 1 // CLD_EXITED, waitid(2)
+	return q.ended[2] != exited
+}
+
 // give puts the Program where the child reads it from, once it is told to go on.
 func give() bool {
 	const first = program.FirstOp + kept.Skipped*program.OpSize
@@ -543,8 +556,12 @@ func stand() {
 		handOver()
 		return
 	}
-	if n := call(unix.SYS_READ, uintptr(early.pipes[1][0]), uintptr(unsafe.Pointer(&q.buffer)), 8, 0); n != 0 {
-		undo()
+	if q.poll[0].Revents&unix.POLLIN != 0 { // a step failed; else the report has ended
+		if died() && killed() {
+			handOver()
+		} else {
+			undo()
+		}
 		return
 	}
 	q.taken.Runs = true
