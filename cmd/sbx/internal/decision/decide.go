@@ -199,6 +199,9 @@ func (inv *Run) Decide(prof *profiles.Profile, argv []string, o *options.Options
 	}
 	inv.again = func() (*sandbox.Plan, error) {
 		in.Facts.Files, in.Facts.Seen = host.OS{}, nil
+		if err := layered(&in, data, in.OverlayName, explains); err != nil { // what the last run has made is gone on with
+			return nil, err
+		}
 		return resolve.Plan(in)
 	}
 	return resolve.Plan(in)
