@@ -300,6 +300,8 @@ func (r *resolver) groupFeatures(add addFeature) {
 	}
 	r.pidsFeature(add, want.PidsMax != 0 && got.PidsMax != 0)
 	switch {
+	case in.Cgroup == "never" && !r.plan.Bare.On():
+		add("cgroup", "off", "a control group", `limits.cgroup is "never"`, "limits.cgroup")
 	case !WantsCgroup(r.prof, r.facts.UID):
 	case r.plan.Cgroup.On():
 		add("cgroup", "enforced", r.groupText(), "", "limits.cgroup")

@@ -258,6 +258,7 @@ func TestRequire(t *testing.T) {
 		{"not set", "require = [\"memory-limit\"]", []string{"policy.require[0]: memory-limit is required, but the profile sets nothing of the kind; set it, or drop the requirement; sbx explain lists the features"}},
 		{"a group that can't be had", "require = [\"cgroup\"]\n[limits]\nmemory = \"1G\"", []string{"policy.require[0]: cgroup is required and is degraded here: there is no systemd of yours; the group is not delegated; see sbx doctor"}},
 		{"a group that nothing asks for", "require = [\"cgroup\"]", []string{"policy.require[0]: cgroup is required, but the profile sets nothing of the kind; set it, or drop the requirement; sbx explain lists the features"}},
+		{"a group that the profile does without", "require = [\"cgroup\"]\n[limits]\ncgroup = \"never\"\nmemory = \"1G\"", []string{`policy.require[0]: cgroup is required and is off here: limits.cgroup is "never"; see sbx doctor`}},
 		{"a key", "require = [\"limits.memory\"]\n[limits]\nmemory = \"1G\"", []string{"policy.require[0]: limits.memory is a key of the profile and not a feature; require what it asks for: memory-limit"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

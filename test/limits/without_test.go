@@ -32,7 +32,7 @@ func TestWithout(t *testing.T) {
 		{"required set of processors", "[policy]\nrequire = [\"cpuset\"]\n", []string{"echo", "ran"}, 125, "", "policy.require[0]: cpuset is required and is degraded here: "},
 		{"groups of its own", "delegate = true\n", []string{"sh", "-c", "mkdir -p /sys/fs/cgroup/a && echo made"}, 1, "", "limits.delegate: the command can make no control groups: "},
 		{"required groups of its own", "delegate = true\n[policy]\nrequire = [\"cgroup-delegation\"]\n", []string{"echo", "ran"}, 125, "", "policy.require[0]: cgroup-delegation is required and is missing here: "},
-		{"required group", "[policy]\nrequire = [\"cgroup\"]\n", []string{"echo", "ran"}, 125, "", "policy.require[0]: cgroup is required and is degraded here: "},
+		{"required group", "[policy]\nrequire = [\"cgroup\"]\n", []string{"echo", "ran"}, 125, "", "policy.require[0]: cgroup is required and is "},
 		{"required number of processes", "[policy]\nrequire = [\"pids-limit\"]\n", []string{"echo", "ran"}, 0, "ran\n", ""},
 		{"all that can be had", "[policy]\nrequire = [\"all\"]\n", []string{"echo", "ran"}, 125, "", "policy.require[0]: cpu-limit is required and can't be enforced: "},
 	} {

@@ -167,7 +167,7 @@ func TestHookUp(t *testing.T) {
 					is := ""
 					for line := range strings.Lines(at("exec", "--", "ps", "-o", "stat=", "-o", "args=", "ax").Out) {
 						if before, found := strings.CutSuffix(line, " sleep 96.42\n"); found {
-							is = strings.Trim(before, " N<s")
+							is = strings.NewReplacer(" ", "", "N", "", "<", "", "s", "").Replace(before) // whatever its priority
 						}
 					}
 					return is == state
